@@ -1,0 +1,1 @@
+"""Behaviours learned from the world model (level L3)."""

@@ -1,0 +1,225 @@
+"""Actor and critic learning from imagined and replayed returns (SPEC 7).
+
+REINFORCE for discrete and continuous actions alike. Imagined states carry no gradient; the
+replay critic is the one term here that reaches encoder and dynamics, through `feat`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dreamer_jax.behavior.imagination import Actor, Imagined, imagine
+from dreamer_jax.distributions import Sampler
+from dreamer_jax.ops.percentile import ReturnStats, return_scale, update_return_stats
+from dreamer_jax.ops.returns import lambda_returns, survival_weight
+from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
+from dreamer_jax.types import Batch, Latent
+from dreamer_jax.world_model import Observed, WorldModel
+
+Params = Mapping[str, Any]
+sg = jax.lax.stop_gradient
+
+
+class ReturnScaling(NamedTuple):
+    """How advantages are scaled by moving percentiles of returns."""
+
+    rate: float
+    low: float
+    high: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """Modules and scalars of the behaviour; `params` holds the entries `actor` and `critic`."""
+
+    actor: Actor
+    critic: nn.Module
+    bins: np.ndarray
+    sampler: Sampler
+    imag_horizon: int
+    imag_last: int  # imagine from the last so many steps of each row; 0: from all
+    gamma: float  # 1 − 1/discount_horizon
+    contdisc: bool  # the continue head already contains gamma
+    lambda_: float
+    replay_lambda: float
+    entropy_scale: float
+    slow_regularizer: float
+    replay_slow_regularizer: float
+    slow_target: bool  # returns and baseline from the slow critic
+    scaling: ReturnScaling
+
+    def init(self, key: jax.Array, feat: jax.Array) -> dict[str, Any]:
+        """Return fresh parameters of actor and critic for states like `feat`."""
+        actor_key, critic_key = jax.random.split(key)
+        return {
+            "actor": self.actor.module.init(actor_key, feat)["params"],
+            "critic": self.critic.init(critic_key, feat)["params"],
+        }
+
+    def value_logits(self, params: Any, feat: jax.Array) -> jax.Array:
+        """Return two-hot logits `[..., bins]` of a critic with its own `params`."""
+        return self.critic.apply({"params": params}, feat)
+
+    def value(self, params: Any, feat: jax.Array) -> jax.Array:
+        """Return the expected return `[...]` by a critic with its own `params`."""
+        return twohot_mean(self.value_logits(params, feat), self.bins)
+
+    def losses(
+        self,
+        params: Params,
+        slow: Params,
+        stats: ReturnStats,
+        world_model: WorldModel,
+        observed: Observed,
+        batch: Batch,
+        key: jax.Array,
+    ) -> tuple[dict[str, jax.Array], ReturnStats, dict[str, jax.Array]]:
+        """Imagine, and return losses, moved return statistics and metrics.
+
+        Args:
+            params: All modules; gradients reach `actor`, `critic`, and through the replay critic
+                `encoder` and `dynamics`.
+            slow: Slow copies; `critic` is read without gradient.
+            stats: Return percentiles before this batch.
+            world_model: Supplies dynamics, rewards and continuation.
+            observed: The filtered batch, with gradient.
+            batch: The records that were filtered, `[B, T, ...]`.
+            key: Consumed for the rollout.
+
+        Returns:
+            Losses `actor`, `critic` `[H, N]` and `replay_critic` `[B, T − 1]`; statistics; scalars.
+        """
+        observed, batch = self._starts(observed, batch)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observed.latent)
+        start = Latent(*flat)
+        imagined = imagine(
+            world_model, self.actor, params, start, self.imag_horizon, self.sampler, key
+        )
+        losses, stats, metrics, returns = self.imagined_losses(
+            params, slow, stats, world_model, imagined
+        )
+        boot = returns[0].reshape(batch.reward.shape)
+        losses["replay_critic"] = self.replay_loss(params, slow, observed.feat, batch, boot)
+        return losses, stats, metrics
+
+    def imagined_losses(
+        self,
+        params: Params,
+        slow: Params,
+        stats: ReturnStats,
+        world_model: WorldModel,
+        imagined: Imagined,
+    ) -> tuple[dict[str, jax.Array], ReturnStats, dict[str, jax.Array], jax.Array]:
+        """Return actor and critic losses `[H, N]`, statistics, metrics and returns `[H, N]`.
+
+            disc = 1 (contdisc) or γ;   weight = cumprod(disc·c)/disc
+            adv = (R − v)/max(limit, high − low)
+            actor  = sg(weight)·−(log π(sg(a))·sg(adv) + η·entropy)
+            critic = sg(weight)·(twohot(sg(R)) + slow_regularizer·twohot(sg(slow value)))
+        """
+        feat, action = sg((imagined.feat, imagined.action))
+        reward = sg(world_model.predict_reward(params, feat))
+        cont = sg(world_model.predict_cont(params, feat))
+        value_logits = self.value_logits(params["critic"], feat)
+        fast_value = twohot_mean(value_logits, self.bins)
+        slow_value = sg(self.value(slow["critic"], feat))
+        value = sg(slow_value if self.slow_target else fast_value)
+
+        discount = 1.0 if self.contdisc else self.gamma
+        weight = survival_weight(cont, discount)
+        returns = lambda_returns(reward, discount * cont, self.lambda_, value)
+        scaling = self.scaling
+        stats = update_return_stats(
+            stats, returns, rate=scaling.rate, low=scaling.low, high=scaling.high
+        )
+        scale = return_scale(stats, scaling.limit)
+        advantage = (returns - value[:-1]) / scale
+
+        policy = self.actor(params["actor"], feat[:-1])
+        chosen = jax.tree.map(lambda x: x[:-1], action)
+        gain = policy.total_log_prob(chosen) * advantage
+        actor_loss = -weight[:-1] * (gain + self.entropy_scale * policy.total_entropy())
+        critic_loss = weight[:-1] * (
+            twohot_loss(value_logits[:-1], returns, self.bins)
+            + self.slow_regularizer * twohot_loss(value_logits[:-1], slow_value[:-1], self.bins)
+        )
+        metrics = {
+            "imag/reward": reward.mean(),
+            "imag/cont": cont.mean(),
+            "imag/value": fast_value.mean(),
+            "imag/slow_value": slow_value.mean(),
+            "imag/weight": weight.mean(),
+            "imag/return": returns.mean(),
+            **_return_metrics((returns - stats["low"]) / scale),
+            **_advantage_metrics(advantage),
+            **self._entropy_metrics(policy),
+        }
+        return {"actor": actor_loss, "critic": critic_loss}, stats, metrics, returns
+
+    def replay_loss(
+        self, params: Params, slow: Params, feat: jax.Array, batch: Batch, boot: jax.Array
+    ) -> jax.Array:
+        """Return the critic's loss on replayed states, `[B, T − 1]`.
+
+            R_T = boot_T
+            R_t = r_{t+1} + (1 − term_{t+1})·γ·((1 − l)·boot_{t+1} + l·R_{t+1})
+            l   = (1 − last_{t+1})·λ;   loss of t times 1 − last_t
+
+        Args:
+            params: Gradients reach `critic`.
+            slow: Slow copies, no gradient.
+            feat: `[B, T, F]` replayed states, with gradient.
+            batch: Records `[B, T, ...]`.
+            boot: `[B, T]` imagined return of each step, treated as data.
+        """
+        going = 1.0 - batch.is_last.astype(jnp.float32)
+        live = self.gamma * (1.0 - batch.is_terminal.astype(jnp.float32))
+        inputs = (batch.reward, live, going * self.replay_lambda, sg(boot))
+        returns = lambda_returns(*(x.swapaxes(0, 1) for x in inputs)).swapaxes(0, 1)
+        feat = feat[:, :-1]
+        logits = self.value_logits(params["critic"], feat)
+        slow_value = sg(self.value(slow["critic"], feat))
+        loss = twohot_loss(logits, returns, self.bins)
+        loss += self.replay_slow_regularizer * twohot_loss(logits, slow_value, self.bins)
+        return going[:, :-1] * loss
+
+    def _starts(self, observed: Observed, batch: Batch) -> tuple[Observed, Batch]:
+        """Crop both to the last `imag_last` steps of each row."""
+        crop = lambda x: x[:, -self.imag_last :]  # 0 keeps the whole row
+        return jax.tree.map(crop, observed), jax.tree.map(crop, batch)
+
+    def _entropy_metrics(self, policy: Any) -> dict[str, jax.Array]:
+        """Return each key's mean entropy, and for discrete keys its share of the maximum."""
+        metrics = {}
+        for key, space in self.actor.spaces.items():
+            entropy = policy.entropy(key).mean()
+            metrics[f"actor/entropy/{key}"] = entropy
+            if space.classes:
+                most = np.log(space.classes) * int(np.prod(space.shape))
+                metrics[f"actor/randomness/{key}"] = entropy / most
+        return metrics
+
+
+def _return_metrics(normed: jax.Array) -> dict[str, jax.Array]:
+    return {
+        "returns/mean": normed.mean(),
+        "returns/min": normed.min(),
+        "returns/max": normed.max(),
+        "returns/large_share": (jnp.abs(normed) >= 1.0).mean(),
+    }
+
+
+def _advantage_metrics(advantage: jax.Array) -> dict[str, jax.Array]:
+    return {
+        "advantage/mean": advantage.mean(),
+        "advantage/magnitude": jnp.abs(advantage).mean(),
+        "advantage/std": advantage.std(),
+    }

@@ -1,0 +1,143 @@
+"""Names, layout and options of the maintained code's agents, both ways.
+
+The maintained code (danijar/dreamerv3, commit e3f0224) names parameters `enc/mlp0/kernel`,
+`dyn/dynhid0/kernel`, `val/head/logits/bias` and so on, and calls the losses rec, rew, con, policy,
+value, repval. Kernels have the same axes there and here; only names and, for outputs with several
+axes, the shape of the last axis differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dreamer_jax.errors import UserError
+from dreamer_jax.types import Space, TrainState
+
+# Our path below a module -> the name there; {0}, {1} stand for the groups of the pattern.
+_RULES: dict[str, list[tuple[str, str]]] = {
+    "encoder": [
+        (r"mlp/layer(\d+)/dense/(\w+)", "enc/mlp{0}/{1}"),
+        (r"mlp/layer(\d+)/norm/scale", "enc/mlp{0}norm/scale"),
+        (r"conv/conv(\d+)/(\w+)", "enc/cnn{0}/{1}"),
+        (r"conv/norm(\d+)/scale", "enc/cnn{0}norm/scale"),
+    ],
+    "dynamics": [
+        (r"from_deter/dense/(\w+)", "dyn/dynin0/{0}"),
+        (r"from_deter/norm/scale", "dyn/dynin0norm/scale"),
+        (r"from_stoch/dense/(\w+)", "dyn/dynin1/{0}"),
+        (r"from_stoch/norm/scale", "dyn/dynin1norm/scale"),
+        (r"from_action/dense/(\w+)", "dyn/dynin2/{0}"),
+        (r"from_action/norm/scale", "dyn/dynin2norm/scale"),
+        (r"core_layers_(\d+)/dense/(\w+)", "dyn/dynhid{0}/{1}"),
+        (r"core_layers_(\d+)/scale", "dyn/dynhid{0}norm/scale"),
+        (r"gates/(\w+)", "dyn/dyngru/{0}"),
+        (r"posterior_joint/norm/scale", "dyn/obs0norm/scale"),
+        (r"posterior_joint/(\w+)", "dyn/obs0/{0}"),
+        (r"posterior_mlp/layer(\d+)/dense/(\w+)", "dyn/obs{0+1}/{1}"),
+        (r"posterior_mlp/layer(\d+)/norm/scale", "dyn/obs{0+1}norm/scale"),
+        (r"posterior_out/affine/(\w+)", "dyn/obslogit/{0}"),
+        (r"prior_mlp/layer(\d+)/dense/(\w+)", "dyn/prior{0}/{1}"),
+        (r"prior_mlp/layer(\d+)/norm/scale", "dyn/prior{0}norm/scale"),
+        (r"prior_out/affine/(\w+)", "dyn/priorlogit/{0}"),
+    ],
+    "decoder": [
+        (r"mlp/layer(\d+)/dense/(\w+)", "dec/mlp/linear{0}/{1}"),
+        (r"mlp/layer(\d+)/norm/scale", "dec/mlp/norm{0}/scale"),
+        (r"vector_(.+)/out/affine/(\w+)", "dec/vec/{0}/{output}/{1}"),
+        (r"conv/from_deter/(\w+)", "dec/sp0/{0}"),
+        (r"conv/from_stoch/dense/(\w+)", "dec/sp1/{0}"),
+        (r"conv/from_stoch/norm/scale", "dec/sp1norm/scale"),
+        (r"conv/from_stoch_out/affine/(\w+)", "dec/sp2/{0}"),
+        (r"conv/scale", "dec/spnorm/scale"),
+        (r"conv/conv(\d+)/(\w+)", "dec/conv{0}/{1}"),
+        (r"conv/scale(\d+)", "dec/conv{0}norm/scale"),
+        (r"conv/out/(\w+)", "dec/imgout/{0}"),
+    ],
+    "head": [
+        (r"mlp/layer(\d+)/dense/(\w+)", "{head}/mlp/linear{0}/{1}"),
+        (r"mlp/layer(\d+)/norm/scale", "{head}/mlp/norm{0}/scale"),
+        (r"logits_(.+)/affine/(\w+)", "{head}/head/{0}/logits/{1}"),
+        (r"mean_(.+)/affine/(\w+)", "{head}/head/{0}/mean/{1}"),
+        (r"std_(.+)/affine/(\w+)", "{head}/head/{0}/stddev/{1}"),
+        (r"out/affine/(\w+)", "{head}/head/{output}/{0}"),
+    ],
+}
+_HEADS = {"reward": "rew", "cont": "con", "actor": "pol", "critic": "val", "slow_critic": "slowval"}
+
+
+def original_name(module: str, path: str, obs: Mapping[str, Space]) -> str:
+    """Return the maintained code's name of our parameter `module` / `path`.
+
+    Raises:
+        UserError: If the maintained code has no such parameter, e.g. towers of several sizes.
+    """
+    head = _HEADS.get(module, "")
+    for pattern, template in _RULES["head" if head else module]:
+        if match := re.fullmatch(pattern, path):
+            groups = match.groups()
+            output = "logit" if module == "cont" else "logits"
+            if module == "decoder" and "{output}" in template:
+                output = "logits" if obs[groups[0]].discrete else "pred"
+            if "{0+1}" in template:
+                groups = (str(int(groups[0]) + 1), *groups[1:])
+                template = template.replace("{0+1}", "{0}")
+            return template.format(*groups, head=head, output=output)
+    raise UserError(f"{module}/{path} has no counterpart in the maintained code")
+
+
+def _modules(state: TrainState) -> dict[str, Any]:
+    return {**state.params, "slow_critic": state.slow["critic"]}
+
+
+def export_params(state: TrainState, obs: Mapping[str, Space]) -> dict[str, np.ndarray]:
+    """Return parameters, slow critic and return percentiles under the original names."""
+    named = {
+        original_name(module, path, obs): np.asarray(value)
+        for module, tree in _modules(state).items()
+        for path, value in flatten_dict(tree, sep="/").items()
+    }
+    named["retnorm/lo/value"] = np.asarray(state.stats["low"])
+    named["retnorm/hi/value"] = np.asarray(state.stats["high"])
+    named["slowval_count/value"] = np.asarray(state.grad_steps)
+    return named
+
+
+def import_params(
+    state: TrainState, original: Mapping[str, np.ndarray], obs: Mapping[str, Space]
+) -> TrainState:
+    """Return `state` with parameters, slow critic and percentiles read from original names.
+
+    Optimiser state and update count stay as they are in `state`; names of other things in
+    `original` (optimiser slots, counters) are not read.
+
+    Raises:
+        UserError: If a parameter is missing or has another number of elements; names the first.
+    """
+    modules: dict[str, Any] = {}
+    for module, tree in _modules(state).items():
+        flat = {}
+        for path, ours in flatten_dict(tree, sep="/").items():
+            flat[path] = _fetch(original, original_name(module, path, obs), ours.shape)
+        modules[module] = unflatten_dict(flat, sep="/")
+    slow = {"critic": modules.pop("slow_critic")}
+    stats = {
+        "low": _fetch(original, "retnorm/lo/value", ()),
+        "high": _fetch(original, "retnorm/hi/value", ()),
+    }
+    return state._replace(params=modules, slow=slow, stats=stats)
+
+
+def _fetch(original: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> jax.Array:
+    if name not in original:
+        raise UserError(f"parameter {name} is missing from the maintained code's file")
+    value = original[name]
+    if value.size != int(np.prod(shape)):
+        raise UserError(f"parameter {name} has shape {value.shape} there and {shape} here")
+    return jnp.asarray(value, jnp.float32).reshape(shape)

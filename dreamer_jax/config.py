@@ -1,0 +1,63 @@
+"""Finds and loads configs: a preset's name or a path to a file with `get_config()`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dreamer_jax.errors import UserError
+
+_SHIPPED = Path(__file__).parent / "configs"  # inside a wheel
+_CHECKOUT = Path(__file__).parent.parent / "configs"  # in a checkout
+NOT_PRESETS = ("__init__", "sizes")
+
+
+def config_folder() -> Path:
+    """Return the folder that holds the presets."""
+    return _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
+
+
+def presets() -> list[str]:
+    """Return the names that `load_config` takes."""
+    return sorted(p.stem for p in config_folder().glob("*.py") if p.stem not in NOT_PRESETS)
+
+
+def config_path(name: str) -> Path:
+    """Return the file behind a preset's name or a path.
+
+    Raises:
+        UserError: If there is neither; names the closest preset.
+    """
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UserError(f"config file {name} does not exist")
+        return Path(name)
+    if name not in presets():
+        near = difflib.get_close_matches(name, presets(), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"no preset {name!r}; {hint}presets are {', '.join(presets())}")
+    return config_folder() / f"{name}.py"
+
+
+def load_config(name: str) -> ConfigDict:
+    """Return the config of a preset's name or a path, with its structure locked."""
+    config = _load_module(config_path(name)).get_config()
+    config.lock()
+    return config
+
+
+def load_sizes() -> dict[str, Any]:
+    """Return the size table by name."""
+    return dict(_load_module(config_folder() / "sizes.py").SIZES)
+
+
+def _load_module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"dreamer_jax_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

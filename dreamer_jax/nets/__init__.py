@@ -1,0 +1,1 @@
+"""Linen modules: parameters and plain forward passes (level L2)."""

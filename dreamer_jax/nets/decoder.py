@@ -1,0 +1,158 @@
+"""Latent states to predicted observations (SPEC 3), and the reconstruction losses (SPEC 6).
+
+Vector predictions live in symlog space; image predictions are in 0 … 1. Distances are summed over
+a key's axes, so a picture weighs as many nats as its pixels disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dreamer_jax.nets.encoder import (
+    KERNEL,
+    Resolution,
+    image_towers,
+    stage_channels,
+    stage_count,
+    tower_name,
+    vector_keys,
+)
+from dreamer_jax.nets.layers import (
+    MLP,
+    BlockDense,
+    Dense,
+    Dtype,
+    Layer,
+    kernel_init,
+    rms_norm,
+    to_groups,
+)
+from dreamer_jax.ops.symlog import symexp, symlog
+from dreamer_jax.types import Space
+
+
+class VectorHead(nn.Module):
+    """One vector key: class logits if discrete, otherwise the mean in symlog space."""
+
+    space: Space
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[..., U]` to `[..., *shape, classes]` or `[..., *shape]` float32."""
+        shape = self.space.shape + ((self.space.classes,) if self.space.classes else ())
+        width = 1
+        for size in shape:
+            width *= size
+        x = Dense(width, self.dtype, name="out")(x)
+        return x.reshape(*x.shape[:-1], *shape).astype(jnp.float32)
+
+
+class UpTower(nn.Module):
+    """A latent state to pictures of one resolution, by repeated doubling."""
+
+    size: Resolution
+    channels: int  # of all pictures together
+    depth: int
+    units: int
+    blocks: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, deter: jax.Array, stoch: jax.Array) -> jax.Array:
+        """Map `[N, D]` and `[N, S·K]` to `[N, h, w, channels]` float32 in 0 … 1."""
+        widths = stage_channels(self.depth, stage_count(self.size))
+        h, w = (s // 2 ** len(widths) for s in self.size)
+        c = widths[-1]
+        block = BlockDense(h * w * c, self.blocks, self.dtype, name="from_deter")
+        x0 = block(to_groups(deter, self.blocks))  # [G, N, h·w·c/G], each block its own channels
+        x0 = x0.reshape(self.blocks, -1, h, w, c // self.blocks)
+        x0 = x0.transpose(1, 2, 3, 0, 4).reshape(-1, h, w, c)
+        x1 = Layer(2 * self.units, self.dtype, name="from_stoch")(stoch)
+        x1 = Dense(h * w * c, self.dtype, name="from_stoch_out")(x1).reshape(-1, h, w, c)
+        x = nn.silu(rms_norm(x0 + x1, self.param("scale", nn.initializers.ones, (c,))))
+        for index, width in reversed(list(enumerate(widths[:-1]))):
+            x = self._conv(x.repeat(2, 1).repeat(2, 2), width, f"conv{index}")
+            scale = self.param(f"scale{index}", nn.initializers.ones, (width,))
+            x = nn.silu(rms_norm(x, scale))
+        x = self._conv(x.repeat(2, 1).repeat(2, 2), self.channels, "out")
+        return nn.sigmoid(x.astype(jnp.float32))
+
+    def _conv(self, x: jax.Array, width: int, name: str) -> jax.Array:
+        size = (KERNEL, KERNEL)
+        init = kernel_init()
+        return nn.Conv(width, size, dtype=self.dtype, kernel_init=init, name=name)(x)
+
+
+class Decoder(nn.Module):
+    """A latent state to a prediction of every observation key."""
+
+    spaces: Mapping[str, Space]
+    layers: int
+    units: int
+    depth: int
+    blocks: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, deter: jax.Array, stoch: jax.Array) -> dict[str, jax.Array]:
+        """Map `[..., D]` and `[..., S·K]` to raw predictions by key, float32.
+
+        Continuous vectors are in symlog space, discrete ones are logits with a class axis, images
+        are in 0 … 1.
+        """
+        result: dict[str, jax.Array] = {}
+        keys = vector_keys(self.spaces)
+        if keys:
+            x = jnp.concatenate([stoch, deter], -1)
+            x = MLP(self.layers, self.units, self.dtype, name="mlp")(x)
+            for key in keys:
+                result[key] = VectorHead(self.spaces[key], self.dtype, name=f"vector_{key}")(x)
+        towers, lead = image_towers(self.spaces), deter.shape[:-1]
+        flat = [x.reshape(-1, x.shape[-1]) for x in (deter, stoch)]
+        for size, images in towers.items():
+            widths = [self.spaces[key].shape[-1] for key in images]
+            name = tower_name(size, towers)
+            tower = UpTower(
+                size, sum(widths), self.depth, self.units, self.blocks, self.dtype, name=name
+            )
+            x = tower(*flat).reshape(*lead, *size, -1)
+            splits = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
+            result |= dict(zip(images, jnp.split(x, splits, -1), strict=True))
+        return result
+
+
+def recon_loss(raw: jax.Array, target: jax.Array, space: Space) -> jax.Array:
+    """Return the reconstruction loss of one key, summed over its axes; missing values cost 0.
+
+    Args:
+        raw: Prediction as the decoder gives it, `[B, T, *shape]` (and a class axis if discrete).
+        target: `[B, T, *shape]` as recorded.
+        space: The key's space.
+
+    Returns:
+        `[B, T]` float32: cross-entropy in nats for discrete keys, otherwise squared error in
+        symlog space or of pixels scaled to 0 … 1.
+    """
+    axes = tuple(range(target.ndim - len(space.shape), target.ndim))
+    if space.discrete:
+        index = target.astype(jnp.int32)
+        log_probs = jax.nn.log_softmax(raw, -1)
+        return -(jax.nn.one_hot(index, space.classes) * log_probs).sum((*axes, raw.ndim - 1))
+    target = target.astype(jnp.float32)
+    if space.is_image:
+        return jnp.square(raw - target / 255).sum(axes)
+    missing = jnp.isneginf(target)
+    error = raw - symlog(jnp.where(missing, 0.0, target))
+    return jnp.where(missing, 0.0, jnp.square(error)).sum(axes)
+
+
+def recon_mean(raw: jax.Array, space: Space) -> jax.Array:
+    """Return the prediction in the key's own units: classes, 0 … 1 pixels, or plain values."""
+    if space.discrete:
+        return jnp.argmax(raw, -1).astype(jnp.int32)
+    return raw if space.is_image else symexp(raw)

@@ -1,0 +1,1 @@
+"""Programs run from a checkout: parity, benchmark, sweeps."""
