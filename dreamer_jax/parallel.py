@@ -1,50 +1,85 @@
 """The one file that knows devices: mesh, placement, and the compiled functions of the agent.
 
 A run on one device compiles without any sharding and pays for none. On several devices one mesh
-with axes `data` and `fsdp` shards the batch over all of them and replicates parameters.
+with axes `data` and `fsdp` spreads the rows of a batch and keeps parameters whole on each.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from dreamer_jax.agent import Agent, Metrics
-from dreamer_jax.types import Carry, Latent, Replayed, TrainState
+from dreamer_jax.agent import Agent
+from dreamer_jax.factory import Widths, compute_dtype, make_agent
+from dreamer_jax.types import Carry, Latent, Replayed, Space, Spaces, TrainState
+
+ROLES = ("init", "train", "policy", "evaluation", "report")  # one stream of keys each
 
 
-def make_mesh(devices: int | None = None) -> Mesh | None:
-    """Return the mesh over local devices, or None where there is just one.
+def make_mesh() -> Mesh | None:
+    """Return the mesh over all devices, or None where there is just one.
 
     Axis types are Auto: the partitioner places every intermediate array.
     """
-    available = jax.devices()[:devices]
-    if len(available) == 1:
+    if jax.device_count() == 1:
         return None
-    shape = (len(available), 1)
     types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=types, devices=available)
+    return jax.make_mesh((jax.device_count(), 1), ("data", "fsdp"), axis_types=types)
+
+
+class Update(NamedTuple):
+    """What one compiled update yields; all arrays may still be in the making."""
+
+    state: TrainState
+    acting: dict[str, Any]  # parameters for `policy`, not donated with the state
+    carry: Carry
+    latents: Latent  # [B, T, ...] packed
+    metrics: jax.Array  # [M] scalars in the order of `Compiled.metric_names`
 
 
 class Compiled:
-    """The agent's functions behind `jax.jit`; every other file calls these."""
+    """The agent's functions behind `jax.jit`; every other file calls these.
 
-    def __init__(self, agent: Agent, mesh: Mesh | None = None) -> None:
+    Args:
+        agent: Pure functions.
+        seed: Root of all keys.
+        mesh: Devices to spread over, or None for one device.
+    """
+
+    def __init__(self, agent: Agent, seed: int = 0, mesh: Mesh | None = None) -> None:
         self.agent = agent
-        self.mesh = mesh
-        self.init = jax.jit(agent.init)
-        self._train = jax.jit(agent.train, donate_argnums=0)
-        self._policy = jax.jit(agent.policy, static_argnames="mode")
+        self.metric_names: list[str] = []
+        self._mesh = mesh
+        self._keys = {
+            role: jax.random.fold_in(jax.random.key(seed), i) for i, role in enumerate(ROLES)
+        }
+        self._init = jax.jit(agent.init)
+        self._train = jax.jit(self._update, donate_argnums=0)
+        self._policy = jax.jit(self._act, static_argnames="mode")
+        self._acting = jax.jit(lambda s: jax.tree.map(jnp.copy, agent.acting_params(s)))
 
-    def train(
-        self, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
-    ) -> tuple[TrainState, dict[str, Any], Carry, Latent, Metrics]:
-        """Run one update; `state` is donated and must not be used again."""
-        return self._train(state, carry, replayed, key)
+    def init(self) -> TrainState:
+        """Return the state before the first update."""
+        return self.put_state(self._init(self._keys["init"]))
+
+    def initial_carry(self, batch: int) -> Carry:
+        """Return the carry before anything has been seen."""
+        return self.agent.initial_carry(batch)
+
+    def acting(self, state: TrainState) -> dict[str, Any]:
+        """Return a copy of the parameters that `policy` reads."""
+        return self._acting(state)
+
+    def train(self, state: TrainState, carry: Carry, replayed: Replayed) -> Update:
+        """Start one update and return; `state` is donated and must not be used again.
+
+        Its randomness is a function of the seed and the number of updates done.
+        """
+        return self._train(state, carry, replayed, self._keys["train"])
 
     def policy(
         self,
@@ -52,24 +87,105 @@ class Compiled:
         carry: Carry,
         obs: dict[str, np.ndarray],
         is_first: np.ndarray,
-        key: jax.Array,
-        mode: str,
+        step: int,
+        *,
+        mode: str = "train",
+        role: str = "policy",
     ) -> tuple[Carry, dict[str, jax.Array], Latent]:
-        """Choose actions for all environments."""
-        return self._policy(params, carry, obs, is_first, key, mode=mode)
+        """Choose actions for all environments; see `Agent.policy`.
+
+        Args:
+            params: From `acting` or an `Update`.
+            carry: `[E, ...]`.
+            obs: `[E, ...]` by key.
+            is_first: `[E]`.
+            step: Call number; with seed and role it determines the randomness.
+            mode: `train` or `eval`.
+            role: Stream of keys.
+        """
+        key = self._keys[role]
+        return self._policy(params, carry, obs, is_first, key, np.uint32(step), mode=mode)
 
     def put_batch(self, tree: Any) -> Any:
-        """Start the transfer of a host batch; rows are spread over the mesh."""
-        if self.mesh is None:
+        """Start the transfer of a host batch; its rows are spread over the mesh."""
+        if self._mesh is None:
             return jax.device_put(tree)
-        sharding = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
-        return jax.device_put(tree, sharding)
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(("data", "fsdp"))))
 
     def put_state(self, tree: Any) -> Any:
         """Place a tree whole on every device."""
-        if self.mesh is None:
+        if self._mesh is None:
             return jax.device_put(tree)
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
+    def latent_spaces(self) -> tuple[Space, Space]:
+        """Return the spaces of one stored latent: `deter` and `stoch`."""
+        dynamics = self.agent.world_model.dynamics
+        packed = jax.eval_shape(lambda: dynamics.pack(dynamics.initial(1)))
+        deter, stoch = (Space(np.dtype(x.dtype), x.shape[1:]) for x in packed)
+        return deter, stoch
+
+    def _update(
+        self, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
+    ) -> Update:
+        key = jax.random.fold_in(key, state.grad_steps)
+        state, acting, carry, latents, metrics = self.agent.train(state, carry, replayed, key)
+        # One array, so that the host fetches all scalars of an update in one transfer.
+        self.metric_names = sorted(metrics)
+        stacked = jnp.stack([metrics[name] for name in self.metric_names])
+        return Update(state, acting, carry, latents, stacked)
+
+    def _act(
+        self,
+        params: Any,
+        carry: Carry,
+        obs: dict[str, jax.Array],
+        is_first: jax.Array,
+        key: jax.Array,
+        step: jax.Array,
+        mode: str,
+    ) -> tuple[Carry, dict[str, jax.Array], Latent]:
+        key = jax.random.fold_in(key, step)
+        return self.agent.policy(params, carry, obs, is_first, key, mode)
 
 
-to_host = partial(jax.tree.map, np.asarray)
+def compile_agent(config: Any, size: Any, spaces: Spaces) -> Compiled:
+    """Build the agent that a config describes and wrap it for the devices at hand.
+
+    Args:
+        config: Whole config.
+        size: Its row of the size table.
+        spaces: Of the environment.
+
+    Raises:
+        UserError: If an option has no meaning or spaces cannot be learned from.
+    """
+    agent = make_agent(
+        config.agent,
+        Widths.from_size(size),
+        spaces,
+        dtype=compute_dtype(config.compute_dtype),
+        replay_context=config.replay.context,
+    )
+    return Compiled(agent, config.seed, make_mesh())
+
+
+def to_host(tree: Any) -> Any:
+    """Copy a tree of device arrays to NumPy, waiting for what is still in the making."""
+    return jax.tree.map(np.asarray, tree)
+
+
+def name_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
+    """Return host copies of a tree's leaves, named by their path, for a checkpoint."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {prefix + jax.tree_util.keystr(p, simple=True, separator="/"): np.array(x) for p, x in leaves}
+
+
+def restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:
+    """Return a tree like `tree` with leaves from `arrays`, the inverse of `name_arrays`."""
+
+    def pick(path: Any, leaf: Any) -> jax.Array:
+        name = prefix + jax.tree_util.keystr(path, simple=True, separator="/")
+        return jnp.asarray(arrays[name], dtype=leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(pick, tree)

@@ -176,9 +176,7 @@ def run_policy(case: Case, agent: Agent, compiled: Compiled, state: TrainState) 
         get = lambda key, index=index: case.arrays[f"policy{index}/{key}"]
         obs = {key: get(key) for key in case.spaces.obs}
         carry = agent.initial_carry(len(get("is_first"))) if carry is None else carry
-        carry, action, _ = compiled.policy(
-            params, carry, obs, get("is_first"), jax.random.key(0), "train"
-        )
+        carry, action, _ = compiled.policy(params, carry, obs, get("is_first"), index)
         out |= {f"policy{index}/{name}": value for name, value in action.items()}
         out[f"policy{index}/deter"] = carry.latent.deter
         out[f"policy{index}/stoch"] = carry.latent.stoch
@@ -193,9 +191,9 @@ def run_training(
     carry: Carry = agent.initial_carry(case.meta["B"])
     classes = agent.world_model.dynamics.initial(1).stoch.shape[-1]
     for index in range(case.meta["steps"]):
-        state, _, carry, latents, metrics = compiled.train(
-            state, carry, read_batch(case, index), jax.random.key(0)
-        )
+        update = compiled.train(state, carry, read_batch(case, index))
+        state, carry, latents = update.state, update.carry, update.latents
+        metrics = dict(zip(compiled.metric_names, update.metrics, strict=True))
         name = f"train{index}"
         out |= {f"{name}/{k}": v for k, v in _rename(metrics).items()}
         out[f"{name}/opt/param_count"] = np.float32(

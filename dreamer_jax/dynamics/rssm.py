@@ -25,6 +25,7 @@ from dreamer_jax.nets.layers import (
     Dtype,
     Layer,
     Norm,
+    affine,
     from_groups,
     kernel_init,
     to_groups,
@@ -59,7 +60,7 @@ class JointLayer(nn.Module):
         shape = (self.deter + embed.shape[-1], self.units)
         kernel = self.param("kernel", kernel_init(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.units,))
-        return embed @ kernel[self.deter :].astype(self.dtype) + bias.astype(self.dtype)
+        return affine(embed, kernel[self.deter :], bias, self.dtype)
 
     def __call__(self, deter: jax.Array, embed_part: jax.Array) -> jax.Array:
         """Map `[..., D]` and the early part to `[..., units]`."""
@@ -134,10 +135,8 @@ class RSSMNet(nn.Module):
             [self.from_deter(deter), self.from_stoch(stoch), action_part], -1
         )
         own = to_groups(deter, self.blocks)
-        x = jnp.concatenate(
-            [own, jnp.broadcast_to(shared, (self.blocks, *shared.shape))], -1
-        )
-        for layer in self.core_layers:
+        x = self.core_layers[0](own, shared)
+        for layer in self.core_layers[1:]:
             x = layer(x)
         reset, candidate, update = jnp.split(self.gates(x), 3, -1)
         candidate = jnp.tanh(nn.sigmoid(reset) * candidate)

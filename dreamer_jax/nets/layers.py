@@ -42,6 +42,17 @@ def rms_norm(x: jax.Array, scale: jax.Array, axes: int | tuple[int, ...] = -1) -
     return (wide * inverse * scale).astype(x.dtype)
 
 
+def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: Dtype) -> jax.Array:
+    """Return `x·kernel + bias` over the last axis, in `dtype`.
+
+    Leading axes are flattened first: the kernel's gradient is then one plain matrix product, up
+    to four times faster on a CPU than a contraction over several axes.
+    """
+    flat = x.reshape(-1, x.shape[-1]).astype(dtype)
+    product = flat @ kernel.astype(dtype) + bias.astype(dtype)
+    return product.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 class Norm(nn.Module):
     """RMSNorm over the last axis, without shift."""
 
@@ -61,8 +72,9 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[..., in]` to `[..., units]`."""
-        init = kernel_init(self.outscale)
-        return nn.Dense(self.units, dtype=self.dtype, kernel_init=init, name="affine")(x)
+        kernel = self.param("kernel", kernel_init(self.outscale), (x.shape[-1], self.units))
+        bias = self.param("bias", nn.initializers.zeros, (self.units,))
+        return affine(x, kernel, bias, self.dtype)
 
 
 class Layer(nn.Module):
@@ -74,8 +86,7 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[..., in]` to `[..., units]`."""
-        x = nn.Dense(self.units, dtype=self.dtype, kernel_init=kernel_init(), name="dense")(x)
-        return nn.silu(Norm(name="norm")(x))
+        return nn.silu(Norm(name="norm")(Dense(self.units, self.dtype, name="dense")(x)))
 
 
 class MLP(nn.Module):
@@ -115,18 +126,32 @@ class BlockDense(nn.Module):
 
 
 class BlockLayer(nn.Module):
-    """`silu(norm(block_dense(x)))` on group-major input; the norm spans all blocks."""
+    """`silu(norm(block_dense(x)))` on group-major input; the norm spans all blocks.
+
+    Optionally every block also reads one input that all share. It is part of the same kernel
+    (rows after the block's own), but multiplied once as a dense product, not copied per block.
+    """
 
     units: int
     blocks: int
     dtype: Dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map `[G, N, in/G]` to `[G, N, units/G]`."""
-        x = BlockDense(self.units, self.blocks, self.dtype, name="dense")(x)
+    def __call__(self, x: jax.Array, shared: jax.Array | None = None) -> jax.Array:
+        """Map `[G, N, in/G]`, and `[N, W]` shared by all blocks, to `[G, N, units/G]`."""
+        blocks, _, width = x.shape
+        extra = 0 if shared is None else shared.shape[-1]
+        kernel = self.param("kernel", kernel_init(), (blocks, width + extra, self.units // blocks))
+        bias = self.param("bias", nn.initializers.zeros, (self.units,))
         scale = self.param("scale", nn.initializers.ones, (self.units,))
-        return nn.silu(rms_norm(x, scale.reshape(self.blocks, 1, -1), axes=(0, 2)))
+        kernel = kernel.astype(self.dtype)
+        product = jnp.einsum("gni,gio->gno", x.astype(self.dtype), kernel[:, :width])
+        if shared is None:
+            product += bias.reshape(blocks, 1, -1).astype(self.dtype)
+        else:
+            dense = kernel[:, width:].swapaxes(0, 1).reshape(extra, self.units)
+            product += to_groups(affine(shared, dense, bias, self.dtype), blocks)
+        return nn.silu(rms_norm(product, scale.reshape(blocks, 1, -1), axes=(0, 2)))
 
 
 def to_groups(x: jax.Array, groups: int) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 def lambda_returns(
     reward: jax.Array, live: jax.Array, lambda_: jax.Array | float, boot: jax.Array
 ) -> jax.Array:
-    """Return λ-returns by one backward pass over time.
+    """Return λ-returns, computed in log₂(T) steps instead of T.
 
         R_T = boot_T
         R_t = r_{t+1} + live_{t+1}·((1 − λ_{t+1})·boot_{t+1} + λ_{t+1}·R_{t+1})
@@ -29,16 +29,19 @@ def lambda_returns(
         `[T − 1, ...]` float32, differentiable in every argument.
     """
     chex.assert_equal_shape([reward, live, boot])
-    lambdas = jnp.broadcast_to(lambda_, boot.shape)
+    lambda_ = jnp.broadcast_to(lambda_, boot.shape)[1:]
+    reward, live, later = reward[1:], live[1:], boot[1:]
+    # R_t = gain_t + keep_t·R_{t+1} is an affine map; composing the maps is associative.
+    gain = reward + live * (1.0 - lambda_) * later
+    keep = live * lambda_
 
-    def backward(later: jax.Array, now: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        reward, live, lambda_, boot = now
-        value = reward + live * ((1.0 - lambda_) * boot + lambda_ * later)
-        return value, value
+    def compose(
+        after: tuple[jax.Array, jax.Array], before: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        return before[0] + before[1] * after[0], before[1] * after[1]
 
-    inputs = tuple(x[1:] for x in (reward, live, lambdas, boot))
-    _, returns = jax.lax.scan(backward, boot[-1], inputs, reverse=True, unroll=True)
-    return returns
+    gain, keep = jax.lax.associative_scan(compose, (gain, keep), reverse=True)
+    return gain + keep * boot[-1]
 
 
 def survival_weight(cont: jax.Array, discount: float) -> jax.Array:

@@ -1,0 +1,154 @@
+"""Feeds the compiled update from replay so that the device never waits for the host.
+
+`update` does, always in this order: gather batch k+1, write the latents of update k back, start
+update k+1. While that runs, the caller steps environments and the next call gathers. The acting
+parameters are those of update k, one behind the one in the making, whatever the timing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dreamer_jax.parallel import Compiled, name_arrays, restore_arrays, to_host
+from dreamer_jax.replay import Replay, Slots
+from dreamer_jax.types import Batch, Carry, Latent, Replayed, TrainState
+
+
+class Ratio:
+    """How many updates are due after a number of policy steps.
+
+    Args:
+        updates_per_step: `train_ratio / (batch_size · batch_length)`.
+    """
+
+    def __init__(self, updates_per_step: float) -> None:
+        self._rate = updates_per_step
+        self._owed = 0.0
+        self._seen: int | None = None
+
+    def due(self, policy_steps: int) -> int:
+        """Return whole updates now owed; the first call starts the account and owes one."""
+        if self._seen is None:
+            self._owed = 1.0
+        else:
+            self._owed += (policy_steps - self._seen) * self._rate
+        self._seen = policy_steps
+        whole = int(self._owed)
+        self._owed -= whole
+        return whole
+
+    def state(self) -> dict[str, Any]:
+        """Return the account, for a checkpoint."""
+        return {"owed": self._owed, "seen": self._seen}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self._owed, self._seen = state["owed"], state["seen"]
+
+
+class _Pending(NamedTuple):
+    """An update that was started and whose results the host has not taken yet."""
+
+    latents: Latent
+    metrics: Any
+    acting: dict[str, Any]
+    slots: Slots
+
+
+class Learner:
+    """Owns the train state and the batches in flight.
+
+    Args:
+        compiled: The compiled agent.
+        replay: Sampled from and written back to.
+    """
+
+    def __init__(self, compiled: Compiled, replay: Replay) -> None:
+        self.grad_steps = 0
+        self.dropped = 0  # latents whose record was gone when they came back
+        self._compiled, self._replay = compiled, replay
+        self._train_state: TrainState = compiled.init()
+        self.acting = compiled.acting(self._train_state)
+        self._carry: Carry = compiled.initial_carry(replay.batch_size)
+        self._follows = np.zeros(replay.batch_size, bool)
+        self._pending: _Pending | None = None
+
+    @property
+    def train_state(self) -> TrainState:
+        """The state after the last started update; donated by the next `update`."""
+        return self._train_state
+
+    def gather(self) -> tuple[Replayed, Slots]:
+        """Sample a batch and start its transfer to the device."""
+        batch = self._replay.sample()
+        data = batch.data
+        part = lambda prefix: {
+            k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)
+        }
+        records = Batch(
+            part("obs/"),
+            part("action/"),
+            data["reward"],
+            data["is_first"],
+            data["is_last"],
+            data["is_terminal"],
+        )
+        latent = None if batch.deter is None else Latent(batch.deter, batch.stoch)
+        replayed = Replayed(records, latent, self._follows)
+        return self._compiled.put_batch(replayed), batch.slots
+
+    def update(self) -> dict[str, float]:
+        """Start one update; return the metrics of the one before, or nothing if there is none."""
+        replayed, slots = self.gather()
+        metrics = self.finish()
+        update = self._compiled.train(self._train_state, self._carry, replayed)
+        self._train_state, self._carry = update.state, update.carry
+        self._pending = _Pending(update.latents, update.metrics, update.acting, slots)
+        self.grad_steps += 1
+        return metrics
+
+    def finish(self) -> dict[str, float]:
+        """Wait for the started update, write its latents back and return its metrics."""
+        if self._pending is None:
+            return {}
+        pending, self._pending = self._pending, None
+        latents, values = to_host((pending.latents, pending.metrics))
+        self.dropped += self._replay.write_back(pending.slots, *latents)
+        self.acting = pending.acting
+        return dict(zip(self._compiled.metric_names, values.tolist(), strict=True))
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return arrays and host state, the update in flight included."""
+        arrays = name_arrays(self._train_state, "state/")
+        arrays |= name_arrays(self._carry, "train_carry/")
+        arrays |= name_arrays(self.acting, "acting/")
+        host: dict[str, Any] = {"grad_steps": self.grad_steps, "dropped": self.dropped}
+        if self._pending is not None:
+            pending = self._pending
+            host["pending"] = {
+                "latents": list(to_host(pending.latents)),
+                "metrics": to_host(pending.metrics),
+                "metric_names": self._compiled.metric_names,
+                "slots": list(pending.slots),
+            }
+        return arrays, host
+
+    def load_state(self, arrays: dict[str, np.ndarray], host: dict[str, Any]) -> None:
+        """Continue from `state`, bit for bit on one kind of device."""
+        compiled = self._compiled
+        load = lambda tree, prefix: compiled.put_state(restore_arrays(tree, arrays, prefix))
+        self._train_state = load(self._train_state, "state/")
+        self.acting = load(self.acting, "acting/")
+        self._carry = restore_arrays(self._carry, arrays, "train_carry/")
+        self.grad_steps, self.dropped = host["grad_steps"], host["dropped"]
+        if "pending" in host:
+            pending = host["pending"]
+            compiled.metric_names = list(pending["metric_names"])
+            self._pending = _Pending(
+                Latent(*pending["latents"]),
+                pending["metrics"],
+                compiled.acting(self._train_state),
+                Slots(*pending["slots"]),
+            )

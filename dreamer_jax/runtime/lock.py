@@ -1,0 +1,59 @@
+"""One run per directory: an advisory lock of the operating system on `<logdir>/.lock`.
+
+The system drops the lock with its process, however that ends, so a lock file left behind is no
+obstacle; it is never deleted, because that would let two runs hold two files of one name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dreamer_jax.errors import UserError
+
+
+class RunLock:
+    """Holds `logdir` until `release`, the end of a `with` block, or the end of the process.
+
+    Args:
+        logdir: Directory of the run; made if it is missing.
+
+    Raises:
+        UserError: If another run holds it.
+    """
+
+    def __init__(self, logdir: Path) -> None:
+        logdir.mkdir(parents=True, exist_ok=True)
+        self._file = open(logdir / ".lock", "a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise UserError(
+                f"{logdir} is in use by another run ({holder}); "
+                "wait for it, stop it, or choose another --logdir"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others in; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
