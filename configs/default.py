@@ -106,9 +106,9 @@ def _replay() -> ConfigDict:
 
 def _log() -> ConfigDict:
     log = ConfigDict()
-    log.seconds = 20.0  # between two lines of metrics.jsonl
+    log.every = 1000  # policy steps between two lines of metrics.jsonl
+    log.report_every = 0  # policy steps between two open-loop reports; 0: none
     log.tensorboard = False  # also write TensorBoard events (extra `log`)
-    log.report_seconds = 300.0  # between two open-loop reports; 0: none before the end
     return log
 
 

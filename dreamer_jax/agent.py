@@ -15,6 +15,7 @@ import optax
 
 from dreamer_jax.behavior.actor_critic import ActorCritic
 from dreamer_jax.distributions import GREEDY, Sampler, action_noise
+from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.percentile import init_return_stats
 from dreamer_jax.types import Batch, Carry, Latent, Replayed, Spaces, TrainState
 from dreamer_jax.world_model import Observed, WorldModel, encode_action
@@ -86,14 +87,14 @@ class Agent(NamedTuple):
         if mode not in ("train", "eval"):
             raise ValueError(f"mode={mode!r} is unknown; use 'train' or 'eval'")
         latent_key, action_key = jax.random.split(key)
-        wide = lambda tree: jax.tree.map(lambda x: x[:, None], tree)
-        embed = self.world_model.encoder.apply({"params": params["encoder"]}, wide(obs))
+        obs, previous = jax.tree.map(lambda x: x[:, None], (obs, carry.action))
+        embed = forward(self.world_model.encoder, params["encoder"], obs)
         dynamics, count = self.world_model.dynamics, is_first.shape[0]
         latents, _ = dynamics.observe(
             params["dynamics"],
             carry.latent,
             embed,
-            encode_action(wide(carry.action), self.spaces.action),
+            encode_action(previous, self.spaces.action),
             is_first[:, None],
             dynamics.observe_noise(latent_key, (count, 1)),
         )
@@ -149,7 +150,8 @@ class Agent(NamedTuple):
             means, aux = self.losses(params, state, start, batch, previous, key)
             if set(means) != set(self.loss_scales):
                 raise ValueError(f"losses {sorted(means)} but scales {sorted(self.loss_scales)}")
-            return sum(self.loss_scales[name] * mean for name, mean in means.items()), aux
+            scaled = (self.loss_scales[name] * mean for name, mean in means.items())
+            return sum(scaled, start=jnp.zeros(())), aux
 
         (loss, aux), grads = jax.value_and_grad(total, has_aux=True)(state.params)
         observed, stats, metrics = aux
@@ -162,9 +164,7 @@ class Agent(NamedTuple):
         latents = self.world_model.dynamics.pack(observed.latent)
         return new_state, self.acting_params(new_state), Carry(*last), latents, metrics
 
-    def align(
-        self, carry: Carry, replayed: Replayed
-    ) -> tuple[Latent, Batch, dict[str, jax.Array]]:
+    def align(self, carry: Carry, replayed: Replayed) -> tuple[Latent, Batch, dict[str, jax.Array]]:
         """Return the starting latent, the records to train on, and the actions that led to them.
 
         With context, the leading record is dropped: its stored latent starts the recurrence and
@@ -186,11 +186,11 @@ class Agent(NamedTuple):
                 k: jnp.concatenate([lead[k], v[:, :-1]], 1) for k, v in records.action.items()
             }
             return carry.latent, records, previous
-        pick = lambda ours, theirs: jnp.where(
-            replayed.follows.reshape(-1, *[1] * (ours.ndim - 1)), ours, theirs
-        )
-        unpacked = self.world_model.dynamics.unpack(stored)
-        start = jax.tree.map(pick, carry.latent, unpacked)
+
+        def pick(ours: jax.Array, theirs: jax.Array) -> jax.Array:
+            return jnp.where(replayed.follows.reshape(-1, *[1] * (ours.ndim - 1)), ours, theirs)
+
+        start = jax.tree.map(pick, carry.latent, self.world_model.dynamics.unpack(stored))
         batch = jax.tree.map(lambda x: x[:, 1:], records)
         return start, batch, {k: v[:, :-1] for k, v in records.action.items()}
 

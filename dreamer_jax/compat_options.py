@@ -127,9 +127,7 @@ def _get(options: Mapping[str, Any], dotted: str) -> Any:
     return value
 
 
-def import_options(
-    options: Mapping[str, Any], defaults: ConfigDict
-) -> tuple[ConfigDict, Widths]:
+def import_options(options: Mapping[str, Any], defaults: ConfigDict) -> tuple[ConfigDict, Widths]:
     """Return our `agent` config and widths for the maintained code's `agent` options.
 
     Args:

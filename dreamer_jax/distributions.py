@@ -55,10 +55,10 @@ RANDOM = Sampler(
 )
 
 GREEDY = Sampler(
-    uniform=lambda key, shape: jnp.zeros(shape),
-    normal=lambda key, shape: jnp.zeros(shape),
-    choose=lambda probs, noise: jnp.argmax(probs, -1).astype(jnp.int32),
-    move=lambda mean, std, noise: mean,
+    uniform=lambda _, shape: jnp.zeros(shape),
+    normal=lambda _, shape: jnp.zeros(shape),
+    choose=lambda probs, _: jnp.argmax(probs, -1).astype(jnp.int32),
+    move=lambda mean, _std, _noise: mean,
 )
 
 

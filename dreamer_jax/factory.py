@@ -24,7 +24,6 @@ from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Spaces
 from dreamer_jax.world_model import WorldModel
 
-
 NETWORKS = ("encoder", "decoder", "reward", "cont", "actor", "critic")
 
 

@@ -24,9 +24,8 @@ def clip_by_agc(ratio: float, floor: float = 1e-3) -> optax.GradientTransformati
     """
 
     def clip(grad: jax.Array, param: jax.Array) -> jax.Array:
-        norm = lambda x: jnp.sqrt(jnp.sum(jnp.square(x)))
-        bound = ratio * jnp.maximum(floor, norm(param))
-        return grad / jnp.maximum(1.0, norm(grad) / bound)
+        bound = ratio * jnp.maximum(floor, _norm(param))
+        return grad / jnp.maximum(1.0, _norm(grad) / bound)
 
     def update(
         grads: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
@@ -34,6 +33,10 @@ def clip_by_agc(ratio: float, floor: float = 1e-3) -> optax.GradientTransformati
         return jax.tree.map(clip, grads, params), state
 
     return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def _norm(x: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(x)))
 
 
 def learning_rate_schedule(

@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dreamer_jax.agent import Agent
 from dreamer_jax.factory import Widths, compute_dtype, make_agent
+from dreamer_jax.report import OpenLoop, report
 from dreamer_jax.types import Carry, Latent, Replayed, Space, Spaces, TrainState
 
 ROLES = ("init", "train", "policy", "evaluation", "report")  # one stream of keys each
@@ -60,11 +61,16 @@ class Compiled:
         self._init = jax.jit(agent.init)
         self._train = jax.jit(self._update, donate_argnums=0)
         self._policy = jax.jit(self._act, static_argnames="mode")
+        self._report = jax.jit(lambda *args: report(agent, *args))
         self._acting = jax.jit(lambda s: jax.tree.map(jnp.copy, agent.acting_params(s)))
 
     def init(self) -> TrainState:
         """Return the state before the first update."""
         return self.put_state(self._init(self._keys["init"]))
+
+    def shape(self) -> TrainState:
+        """Return shapes and dtypes of the state without computing it."""
+        return jax.eval_shape(self.agent.init, self._keys["init"])
 
     def initial_carry(self, batch: int) -> Carry:
         """Return the carry before anything has been seen."""
@@ -105,6 +111,13 @@ class Compiled:
         """
         key = self._keys[role]
         return self._policy(params, carry, obs, is_first, key, np.uint32(step), mode=mode)
+
+    def report(
+        self, state: TrainState, carry: Carry, replayed: Replayed, step: int
+    ) -> OpenLoop:
+        """Return losses and open-loop predictions on a batch; see `report.report`."""
+        key = jax.random.fold_in(self._keys["report"], np.uint32(step))
+        return self._report(state, carry, replayed, key)
 
     def put_batch(self, tree: Any) -> Any:
         """Start the transfer of a host batch; its rows are spread over the mesh."""
@@ -175,17 +188,26 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
 
 
+def _name(path: Any, prefix: str) -> str:
+    return prefix + jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def name_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
     """Return host copies of a tree's leaves, named by their path, for a checkpoint."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {prefix + jax.tree_util.keystr(p, simple=True, separator="/"): np.array(x) for p, x in leaves}
+    return {_name(path, prefix): np.array(leaf) for path, leaf in leaves}
+
+
+def array_table(tree: Any, prefix: str) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return shape and dtype of every leaf under the names of `name_arrays`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path, prefix): (leaf.shape, leaf.dtype) for path, leaf in leaves}
 
 
 def restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:
     """Return a tree like `tree` with leaves from `arrays`, the inverse of `name_arrays`."""
 
     def pick(path: Any, leaf: Any) -> jax.Array:
-        name = prefix + jax.tree_util.keystr(path, simple=True, separator="/")
-        return jnp.asarray(arrays[name], dtype=leaf.dtype)
+        return jnp.asarray(arrays[_name(path, prefix)], dtype=leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(pick, tree)

@@ -26,16 +26,12 @@ Imagined timeline, time-major arrays `[H+1, N, ...]`:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import jax
-
-    Array = jax.Array | np.ndarray
-else:
-    Array = Any
+# jax.Array inside the agent's functions, np.ndarray in what a host hands to them.
+Array = Any
 
 # The keys of a record that are not observations; they never enter the encoder (SPEC 3).
 FLAGS = ("is_first", "is_last", "is_terminal")

@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dreamer_jax.dynamics.protocol import Dynamics
 from dreamer_jax.nets.decoder import recon_loss
+from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
 from dreamer_jax.types import Batch, Latent, Space, Spaces
 
@@ -39,7 +40,7 @@ def encode_action(action: Mapping[str, jax.Array], spaces: Mapping[str, Space]) 
     for key, space in sorted(spaces.items()):
         value = action[key]
         lead = value.shape[: value.ndim - len(space.shape)]
-        if space.discrete:
+        if space.classes is not None:
             value = jax.nn.one_hot(value, space.classes)
         parts.append(value.astype(jnp.float32).reshape(*lead, -1))
     return jnp.concatenate(parts, -1)
@@ -104,7 +105,7 @@ class WorldModel:
             is_first: `[B, T]` bool.
             key: Consumed for the posterior samples.
         """
-        embed = self.encoder.apply({"params": params["encoder"]}, obs)
+        embed = forward(self.encoder, params["encoder"], obs)
         action = encode_action(previous_action, self.spaces.action)
         noise = self.dynamics.observe_noise(key, is_first.shape)
         latent, post_logits = self.dynamics.observe(
@@ -116,25 +117,23 @@ class WorldModel:
     def decode(self, params: Params, latent: Latent) -> dict[str, jax.Array]:
         """Return raw predictions of every observation key (see `nets.decoder`)."""
         stoch = latent.stoch.reshape(*latent.stoch.shape[:-2], -1)
-        return self.decoder.apply({"params": params["decoder"]}, latent.deter, stoch)
+        return forward(self.decoder, params["decoder"], latent.deter, stoch)
 
     def predict_reward(self, params: Params, feat: jax.Array) -> jax.Array:
         """Return the expected reward `[...]` of arriving in states `[..., F]`."""
-        return twohot_mean(self.reward.apply({"params": params["reward"]}, feat), self.bins)
+        return twohot_mean(forward(self.reward, params["reward"], feat), self.bins)
 
     def predict_cont(self, params: Params, feat: jax.Array) -> jax.Array:
         """Return the probability `[...]` of continuing; with contdisc it holds the discount."""
-        return jax.nn.sigmoid(self.cont.apply({"params": params["cont"]}, feat)[..., 0])
+        return jax.nn.sigmoid(forward(self.cont, params["cont"], feat)[..., 0])
 
-    def losses(
-        self, params: Params, observed: Observed, batch: Batch
-    ) -> dict[str, jax.Array]:
+    def losses(self, params: Params, observed: Observed, batch: Batch) -> dict[str, jax.Array]:
         """Return the unscaled world-model losses `[B, T]` by name.
 
         Names: `dyn`, `rep`, `reward`, `cont`, and `recon/<key>` of every observation key.
         """
-        reward_logits = self.reward.apply({"params": params["reward"]}, observed.feat)
-        cont_logit = self.cont.apply({"params": params["cont"]}, observed.feat)[..., 0]
+        reward_logits = forward(self.reward, params["reward"], observed.feat)
+        cont_logit = forward(self.cont, params["cont"], observed.feat)[..., 0]
         target = (1.0 - batch.is_terminal.astype(jnp.float32)) * self.cont_target_scale
         dyn, rep = self.dynamics.kl_losses(observed.post_logits, observed.prior_logits)
         losses = {

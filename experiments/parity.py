@@ -25,15 +25,16 @@ from dreamer_jax.config import load_config
 from dreamer_jax.distributions import Sampler
 from dreamer_jax.factory import make_agent
 from dreamer_jax.nets.decoder import recon_loss
+from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.twohot import twohot_loss
 from dreamer_jax.parallel import Compiled
 from dreamer_jax.types import SIGNALS, Batch, Carry, Latent, Replayed, Space, Spaces, TrainState
 
 DETERMINISTIC = Sampler(
-    uniform=lambda key, shape: jnp.zeros(shape),
-    normal=lambda key, shape: jnp.zeros(shape),
-    choose=lambda probs, noise: jnp.argmax(probs, -1).astype(jnp.int32),
-    move=lambda mean, std, noise: mean + 0.5 * std,
+    uniform=lambda _, shape: jnp.zeros(shape),
+    normal=lambda _, shape: jnp.zeros(shape),
+    choose=lambda probs, _: jnp.argmax(probs, -1).astype(jnp.int32),
+    move=lambda mean, std, _: mean + 0.5 * std,
 )
 
 # Our metric -> its name there.
@@ -89,7 +90,7 @@ def read_case(path: str) -> Case:
 
 def _space(entry: Mapping[str, Any]) -> Space:
     dtype = np.dtype(entry["dtype"])
-    classes = 2 if dtype == bool else entry["classes"]
+    classes = 2 if dtype.kind == "b" else entry["classes"]
     return Space(dtype, tuple(entry["shape"]), classes)
 
 
@@ -111,7 +112,10 @@ def build(case: Case) -> tuple[Agent, TrainState]:
 
 def read_batch(case: Case, index: int) -> Replayed:
     """Return training batch `index` as replay would hand it out."""
-    get = lambda key: jnp.asarray(case.arrays[f"batch{index}/{key}"])
+
+    def get(key: str) -> jax.Array:
+        return jnp.asarray(case.arrays[f"batch{index}/{key}"])
+
     records = Batch(
         {key: get(key) for key in case.spaces.obs},
         {key: get(key) for key in case.spaces.action},
@@ -129,7 +133,7 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
     start, batch, previous = agent.align(agent.initial_carry(len(replayed.follows)), replayed)
     seen = model.observe(params, start, batch.obs, previous, batch.is_first, key)
     dyn, rep = model.dynamics.kl_losses(seen.post_logits, seen.prior_logits)
-    reward_logits = model.reward.apply({"params": params["reward"]}, seen.feat)
+    reward_logits = forward(model.reward, params["reward"], seen.feat)
     behavior = agent.behavior
     out = {
         "tokens": seen.embed,
@@ -150,7 +154,7 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
         out[f"recon/{name}"] = jnp.argmax(raw, -1).astype(jnp.int32) if space.discrete else raw
         out[f"recon_loss/{name}"] = recon_loss(raw, batch.obs[name], space)
     policy = behavior.actor(params["actor"], seen.feat)
-    greedy = Sampler(**(DETERMINISTIC._asdict() | {"move": lambda mean, std, noise: mean}))
+    greedy = Sampler(**(DETERMINISTIC._asdict() | {"move": lambda mean, _std, _noise: mean}))
     mode = policy.sample(greedy, dict.fromkeys(agent.spaces.action, jnp.zeros(())))
     for name in agent.spaces.action:
         out[f"pol_ent/{name}"] = policy.entropy(name)
@@ -160,10 +164,9 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
     rollout = imagine(
         model, behavior.actor, params, starts, behavior.imag_horizon, agent.sampler, key
     )
-    rows = lambda x: x.swapaxes(0, 1)
-    out["imag_deter"] = rows(rollout.latent.deter[1:])
-    out["imag_stoch"] = rows(rollout.latent.stoch[1:])
-    out |= {f"imag_act/{name}": rows(v[:-1]) for name, v in rollout.action.items()}
+    out["imag_deter"] = rollout.latent.deter[1:].swapaxes(0, 1)
+    out["imag_stoch"] = rollout.latent.stoch[1:].swapaxes(0, 1)
+    out |= {f"imag_act/{name}": v[:-1].swapaxes(0, 1) for name, v in rollout.action.items()}
     return {f"probe/{name}": value for name, value in out.items()}
 
 
@@ -173,19 +176,17 @@ def run_policy(case: Case, agent: Agent, compiled: Compiled, state: TrainState) 
     carry = None
     params = agent.acting_params(state)
     for index in range(case.meta["policy_steps"]):
-        get = lambda key, index=index: case.arrays[f"policy{index}/{key}"]
-        obs = {key: get(key) for key in case.spaces.obs}
-        carry = agent.initial_carry(len(get("is_first"))) if carry is None else carry
-        carry, action, _ = compiled.policy(params, carry, obs, get("is_first"), index)
+        obs = {key: case.arrays[f"policy{index}/{key}"] for key in case.spaces.obs}
+        is_first = case.arrays[f"policy{index}/is_first"]
+        carry = agent.initial_carry(len(is_first)) if carry is None else carry
+        carry, action, _ = compiled.policy(params, carry, obs, is_first, index)
         out |= {f"policy{index}/{name}": value for name, value in action.items()}
         out[f"policy{index}/deter"] = carry.latent.deter
         out[f"policy{index}/stoch"] = carry.latent.stoch
     return out
 
 
-def run_training(
-    case: Case, agent: Agent, compiled: Compiled, state: TrainState
-) -> dict[str, Any]:
+def run_training(case: Case, agent: Agent, compiled: Compiled, state: TrainState) -> dict[str, Any]:
     """Return metrics, carries and latents of each train step, and the final parameters."""
     out: dict[str, Any] = {}
     carry: Carry = agent.initial_carry(case.meta["B"])
@@ -206,9 +207,7 @@ def run_training(
             out[f"{name}/replay/dyn/deter"] = latents.deter
             out[f"{name}/replay/dyn/stoch"] = jax.nn.one_hot(latents.stoch, classes)
     final = export_params(state, case.spaces.obs)
-    shaped = {
-        f"params/{k}": v.reshape(case.arrays[f"params/{k}"].shape) for k, v in final.items()
-    }
+    shaped = {f"params/{k}": v.reshape(case.arrays[f"params/{k}"].shape) for k, v in final.items()}
     return out | shaped
 
 
@@ -221,7 +220,7 @@ def _rename(metrics: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     return renamed
 
 
-def run_case(path: str) -> dict[str, np.ndarray]:
+def run_case(path: str) -> dict[str, Any]:
     """Run one case and return everything that its expected file names."""
     case = read_case(path)
     agent, state = build(case)

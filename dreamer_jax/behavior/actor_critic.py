@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dreamer_jax.behavior.imagination import Actor, Imagined, imagine
 from dreamer_jax.distributions import Sampler
+from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.percentile import ReturnStats, return_scale, update_return_stats
 from dreamer_jax.ops.returns import lambda_returns, survival_weight
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
@@ -66,7 +67,7 @@ class ActorCritic:
 
     def value_logits(self, params: Any, feat: jax.Array) -> jax.Array:
         """Return two-hot logits `[..., bins]` of a critic with its own `params`."""
-        return self.critic.apply({"params": params}, feat)
+        return forward(self.critic, params, feat)
 
     def value(self, params: Any, feat: jax.Array) -> jax.Array:
         """Return the expected return `[...]` by a critic with its own `params`."""
@@ -120,10 +121,10 @@ class ActorCritic:
     ) -> tuple[dict[str, jax.Array], ReturnStats, dict[str, jax.Array], jax.Array]:
         """Return actor and critic losses `[H, N]`, statistics, metrics and returns `[H, N]`.
 
-            disc = 1 (contdisc) or γ;   weight = cumprod(disc·c)/disc
-            adv = (R − v)/max(limit, high − low)
-            actor  = sg(weight)·−(log π(sg(a))·sg(adv) + η·entropy)
-            critic = sg(weight)·(twohot(sg(R)) + slow_regularizer·twohot(sg(slow value)))
+        disc = 1 (contdisc) or γ;   weight = cumprod(disc·c)/disc
+        adv = (R − v)/max(limit, high − low)
+        actor  = sg(weight)·−(log π(sg(a))·sg(adv) + η·entropy)
+        critic = sg(weight)·(twohot(sg(R)) + slow_regularizer·twohot(sg(slow value)))
         """
         feat, action = sg((imagined.feat, imagined.action))
         reward = sg(world_model.predict_reward(params, feat))
@@ -193,8 +194,8 @@ class ActorCritic:
 
     def _starts(self, observed: Observed, batch: Batch) -> tuple[Observed, Batch]:
         """Crop both to the last `imag_last` steps of each row."""
-        crop = lambda x: x[:, -self.imag_last :]  # 0 keeps the whole row
-        return jax.tree.map(crop, observed), jax.tree.map(crop, batch)
+        # -0 keeps the whole row.
+        return jax.tree.map(lambda x: x[:, -self.imag_last :], (observed, batch))
 
     def _entropy_metrics(self, policy: Any) -> dict[str, jax.Array]:
         """Return each key's mean entropy, and for discrete keys its share of the maximum."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dreamer_jax.distributions import ActionDistribution, Sampler, action_noise
+from dreamer_jax.nets.layers import forward
 from dreamer_jax.types import Latent, Space
 from dreamer_jax.world_model import WorldModel, encode_action
 
@@ -33,8 +34,7 @@ class Actor(NamedTuple):
 
     def __call__(self, params: Any, feat: jax.Array) -> ActionDistribution:
         """Return the action distribution in states `[..., F]`."""
-        outputs = self.module.apply({"params": params}, feat)
-        return ActionDistribution(outputs, self.spaces, self.unimix)
+        return ActionDistribution(forward(self.module, params, feat), self.spaces, self.unimix)
 
 
 def imagine(
@@ -77,6 +77,9 @@ def imagine(
     before_last = jax.tree.map(lambda x: x[:-1], noise)
     last, (latents, actions) = jax.lax.scan(step, start, before_last)
     last_action = act(last, jax.tree.map(lambda x: x[-1], noise[0]))
-    join = lambda many, one: jnp.concatenate([many, one[None]], 0)
-    latents, actions = jax.tree.map(join, (latents, actions), (last, last_action))
+    latents, actions = jax.tree.map(
+        lambda before, end: jnp.concatenate([before, end[None]], 0),
+        (latents, actions),
+        (last, last_action),
+    )
     return Imagined(latents, dynamics.feat(latents), actions)

@@ -1,0 +1,1 @@
+"""Command lines (level L5): thin entry points, one file each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import chex
 import jax
@@ -26,6 +27,7 @@ from dreamer_jax.nets.layers import (
     Layer,
     Norm,
     affine,
+    forward,
     from_groups,
     kernel_init,
     to_groups,
@@ -64,7 +66,7 @@ class JointLayer(nn.Module):
 
     def __call__(self, deter: jax.Array, embed_part: jax.Array) -> jax.Array:
         """Map `[..., D]` and the early part to `[..., units]`."""
-        kernel = self.get_variable("params", "kernel")[: self.deter]
+        kernel: jax.Array = self.get_variable("params", "kernel")[: self.deter]
         return nn.silu(self.norm(deter @ kernel.astype(self.dtype) + embed_part))
 
 
@@ -131,9 +133,7 @@ class RSSMNet(nn.Module):
         Returns:
             `[N, D]`.
         """
-        shared = jnp.concatenate(
-            [self.from_deter(deter), self.from_stoch(stoch), action_part], -1
-        )
+        shared = jnp.concatenate([self.from_deter(deter), self.from_stoch(stoch), action_part], -1)
         own = to_groups(deter, self.blocks)
         x = self.core_layers[0](own, shared)
         for layer in self.core_layers[1:]:
@@ -228,39 +228,37 @@ class RSSM:
             Posterior latents `[B, T, ...]` and posterior logits `[B, T, S, K]` before the mix.
         """
         chex.assert_equal_shape_prefix([embed, action, is_first, noise], 2)
-        apply = lambda x, method: self.net.apply({"params": params}, x, method=method)
         action = jnp.where(is_first[..., None], 0.0, action)
-        inputs = (apply(action, "action_part"), apply(embed, "embed_part"), is_first, noise)
-        time_major = lambda x: x.swapaxes(0, 1)
+        action_part = forward(self.net, params, action, method="action_part")
+        embed_part = forward(self.net, params, embed, method="embed_part")
+        inputs = (action_part, embed_part, is_first, noise)
 
         def step(
             latent: Latent, now: tuple[jax.Array, ...]
         ) -> tuple[Latent, tuple[Latent, jax.Array]]:
             action_part, embed_part, first, noise = now
-            deter, stoch = (
-                jnp.where(first.reshape(-1, *[1] * (x.ndim - 1)), 0, x) for x in latent
-            )
-            net = lambda *args, method: self.net.apply({"params": params}, *args, method=method)
-            deter = net(deter, self._flat(stoch), action_part, method="core")
-            logits = net(deter, embed_part, method="posterior")
+            deter, stoch = (jnp.where(first.reshape(-1, *[1] * (x.ndim - 1)), 0, x) for x in latent)
+            stoch = self._flat(stoch)
+            deter = forward(self.net, params, deter, stoch, action_part, method="core")
+            logits = forward(self.net, params, deter, embed_part, method="posterior")
             latent = Latent(deter, self._sample(logits, noise))
             return latent, (latent, logits)
 
-        _, outputs = jax.lax.scan(step, start, jax.tree.map(time_major, inputs))
-        return jax.tree.map(time_major, outputs)
+        _, outputs = jax.lax.scan(step, start, _swap_time(inputs))
+        return _swap_time(outputs)
 
     def imagine_step(
         self, params: Params, latent: Latent, action: jax.Array, noise: jax.Array
     ) -> Latent:
         """Return the next latent `[N, ...]`, its `stoch` drawn from the prior."""
-        net = lambda *args, method: self.net.apply({"params": params}, *args, method=method)
-        part = net(action, method="action_part")
-        deter = net(latent.deter, self._flat(latent.stoch), part, method="core")
-        return Latent(deter, self._sample(net(deter, method="prior"), noise))
+        part = forward(self.net, params, action, method="action_part")
+        stoch = self._flat(latent.stoch)
+        deter = forward(self.net, params, latent.deter, stoch, part, method="core")
+        return Latent(deter, self._sample(self.prior_logits(params, deter), noise))
 
     def prior_logits(self, params: Params, deter: jax.Array) -> jax.Array:
         """Return prior logits `[..., S, K]` float32, before the uniform mix."""
-        return self.net.apply({"params": params}, deter, method="prior")
+        return forward(self.net, params, deter, method="prior")
 
     def kl_losses(
         self, post_logits: jax.Array, prior_logits: jax.Array
@@ -309,3 +307,8 @@ class RSSM:
         probs = jnp.exp(mixed_log_probs(logits, self.unimix))
         index = self.sampler.choose(jax.lax.stop_gradient(probs), noise)
         return straight_through(index, probs).astype(self.dtype)
+
+
+def _swap_time(tree: Any) -> Any:
+    """Turn batch-major `[B, T, ...]` leaves into time-major ones, or back."""
+    return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)

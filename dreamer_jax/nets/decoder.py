@@ -139,7 +139,7 @@ def recon_loss(raw: jax.Array, target: jax.Array, space: Space) -> jax.Array:
         symlog space or of pixels scaled to 0 … 1.
     """
     axes = tuple(range(target.ndim - len(space.shape), target.ndim))
-    if space.discrete:
+    if space.classes is not None:
         index = target.astype(jnp.int32)
         log_probs = jax.nn.log_softmax(raw, -1)
         return -(jax.nn.one_hot(index, space.classes) * log_probs).sum((*axes, raw.ndim - 1))

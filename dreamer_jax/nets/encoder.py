@@ -31,7 +31,7 @@ def vector_keys(spaces: Mapping[str, Space]) -> list[str]:
 def image_towers(spaces: Mapping[str, Space]) -> dict[Resolution, list[str]]:
     """Return the sorted image keys of each resolution, resolutions ascending."""
     images = {key: space for key, space in sorted(spaces.items()) if space.is_image}
-    sizes = sorted({space.shape[:2] for space in images.values()})
+    sizes = sorted({(space.shape[0], space.shape[1]) for space in images.values()})
     return {size: [k for k, s in images.items() if s.shape[:2] == size] for size in sizes}
 
 
@@ -78,7 +78,7 @@ def flatten_vectors(obs: Mapping[str, jax.Array], spaces: Mapping[str, Space]) -
     parts = []
     for key in vector_keys(spaces):
         value, space = obs[key], spaces[key]
-        if space.discrete:
+        if space.classes is not None:
             value = jax.nn.one_hot(value.astype(jnp.int32), space.classes)
         else:
             value = value.astype(jnp.float32)

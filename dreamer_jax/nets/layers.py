@@ -35,6 +35,11 @@ def kernel_init(outscale: float = 1.0) -> nn.initializers.Initializer:
     return init
 
 
+def forward(module: nn.Module, params: Any, *args: Any, method: str | None = None) -> Any:
+    """Return what a module computes from its parameters; nothing here has other variables."""
+    return module.apply({"params": params}, *args, method=method)
+
+
 def rms_norm(x: jax.Array, scale: jax.Array, axes: int | tuple[int, ...] = -1) -> jax.Array:
     """Return `x·rsqrt(mean(x²) + 1e-4)·scale`, computed in float32, in the dtype of `x`."""
     wide = x.astype(jnp.float32)

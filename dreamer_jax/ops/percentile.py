@@ -27,8 +27,8 @@ def update_return_stats(
     """
     levels = jnp.array([low, high])
     new_low, new_high = jnp.percentile(jax.lax.stop_gradient(returns), levels)
-    mix = lambda old, new: (1.0 - rate) * old + rate * new
-    return {"low": mix(stats["low"], new_low), "high": mix(stats["high"], new_high)}
+    batch = {"low": new_low, "high": new_high}
+    return {name: (1.0 - rate) * stats[name] + rate * batch[name] for name in stats}
 
 
 def return_scale(stats: ReturnStats, limit: float) -> jax.Array:

@@ -48,7 +48,10 @@ def twohot_loss(logits: jax.Array, target: jax.Array, bins: np.ndarray) -> jax.A
     values = jnp.asarray(bins)
     low, high = values[below], values[below + 1]
     alpha = jnp.clip((target - low) / (high - low), 0.0, 1.0)
-    pick = lambda index: jnp.take_along_axis(logits, index[..., None], -1)[..., 0]
+
+    def pick(index: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(logits, index[..., None], -1)[..., 0]
+
     chosen = (1.0 - alpha) * pick(below) + alpha * pick(below + 1)
     return jax.nn.logsumexp(logits, -1) - chosen
 
@@ -65,5 +68,5 @@ def twohot_mean(logits: jax.Array, bins: np.ndarray) -> jax.Array:
     """
     weighted = jax.nn.softmax(logits, -1) * bins
     half = len(bins) // 2
-    pairs = weighted[..., :half] + weighted[..., : half : -1]
+    pairs = weighted[..., :half] + weighted[..., :half:-1]
     return pairs.sum(-1) + weighted[..., half]

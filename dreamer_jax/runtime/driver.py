@@ -136,8 +136,9 @@ class Driver:
         self._length = np.where(first, 0, self._length + 1)
         for key, value in records.items():
             if key.startswith("log/"):
-                total = self._logs.get(key, 0.0)
-                self._logs[key] = np.where(first, 0.0, total + value)
+                # NaN marks environments that did not report the key.
+                total = self._logs.get(key, 0.0) + np.nan_to_num(value)
+                self._logs[key] = np.where(first, 0.0, total)
         self.policy_steps += int((~first).sum())
         return [(int(i), self._episode(int(i))) for i in np.flatnonzero(records["is_last"])]
 

@@ -1,0 +1,52 @@
+"""`dreamer-jax evaluate --logdir=DIR [--episodes=100] [--sample] [--video=FILE.mp4]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from dreamer_jax.commands.flags import new_flags, parse
+from dreamer_jax.config import load_sizes
+from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.evaluation import PROCESS, describe, evaluate
+from dreamer_jax.runtime.media import write_video
+from dreamer_jax.runtime.saved import load_saved
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run episodes with the newest checkpoint and print their statistics."""
+    values = new_flags()
+    flags.DEFINE_string("logdir", "", "directory of the run", flag_values=values)
+    flags.DEFINE_integer("episodes", 100, "episodes to run", flag_values=values)
+    flags.DEFINE_integer("envs", 16, "environments stepped together", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of environments and sampling", flag_values=values)
+    flags.DEFINE_integer("step", -1, "grad steps of the checkpoint; -1: newest", flag_values=values)
+    flags.DEFINE_bool("sample", False, "sample actions instead of the mode", flag_values=values)
+    flags.DEFINE_string("video", "", "file for a video of one episode", flag_values=values)
+    parse(values, arguments)
+    if not values.logdir:
+        raise UserError("evaluate needs --logdir=DIRECTORY of a training run")
+    for name in ("episodes", "envs"):
+        if values[name].value < 1:
+            raise UserError(f"--{name}={values[name].value}; it must be at least 1")
+    step = None if values.step < 0 else values.step
+    saved = load_saved(Path(values.logdir), load_sizes(), step)
+    number = min(values.envs, values.episodes)
+    workers = "inline" if values.video else saved.config.env_workers
+    with saved.make_envs(number, seed=values.seed, process=PROCESS, workers=workers) as envs:
+        result = evaluate(
+            envs,
+            saved.compiled,
+            saved.params,
+            values.episodes,
+            mode="train" if values.sample else "eval",
+            video=bool(values.video),
+        )
+    if result.frames is not None:
+        write_video(Path(values.video), result.frames, 30)
+        print(f"video: {values.video}")
+    kind = "sampled" if values.sample else "greedy"
+    print(f"{kind} evaluation after {saved.grad_steps:,} updates: {describe(result.scores)}")
+    return 0

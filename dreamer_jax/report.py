@@ -1,0 +1,97 @@
+"""What the world model predicts when it may no longer look (SPEC 9, Report).
+
+The first half of each sequence is observed, the second half imagined under the recorded actions;
+decoding both shows whether the latent state carries what matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dreamer_jax.agent import Agent
+from dreamer_jax.nets.decoder import recon_loss, recon_mean
+from dreamer_jax.types import Batch, Carry, Latent, Replayed, TrainState
+from dreamer_jax.world_model import encode_action
+
+
+class OpenLoop(NamedTuple):
+    """Predictions of a few sequences, and scalars."""
+
+    images: dict[str, jax.Array]  # [rows, T, h, w, c] float32 in 0 … 1, by image key
+    metrics: dict[str, jax.Array]
+
+
+def imagine_open_loop(
+    agent: Agent, params: Mapping[str, Any], start: Latent, action: jax.Array, key: jax.Array
+) -> Latent:
+    """Return latents `[B, T, ...]` imagined from `start` under encoded actions `[B, T, A]`.
+
+    Index t of `action` is the action that leads to latent t.
+    """
+    dynamics = agent.world_model.dynamics
+    rows, length = action.shape[:2]
+    noise = dynamics.observe_noise(key, (length, rows))
+
+    def step(latent: Latent, now: tuple[jax.Array, jax.Array]) -> tuple[Latent, Latent]:
+        latent = dynamics.imagine_step(params["dynamics"], latent, *now)
+        return latent, latent
+
+    _, latents = jax.lax.scan(step, start, (action.swapaxes(0, 1), noise))
+    return Latent(*(x.swapaxes(0, 1) for x in latents))
+
+
+def report(
+    agent: Agent, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array, rows: int = 6
+) -> OpenLoop:
+    """Return every training loss on the batch, and open-loop predictions of its first rows.
+
+    Args:
+        agent: Pure functions.
+        state: Read only.
+        carry: For rows that follow the previous batch.
+        replayed: `[B, T + context, ...]`, T at least 2.
+        key: Consumed.
+        rows: Sequences to predict.
+
+    Returns:
+        Metrics `loss/…` as in training and `open_loop/<key>`, the reconstruction loss per step of
+        the imagined half; pictures of all T steps, the first T // 2 observed.
+    """
+    loss_key, imagine_key = jax.random.split(key)
+    start, batch, previous = agent.align(carry, replayed)
+    _, (observed, _, metrics) = agent.losses(
+        state.params, state, start, batch, previous, loss_key
+    )
+    crop = lambda tree: jax.tree.map(lambda x: x[:rows], tree)
+    latent, batch, previous = crop(observed.latent), crop(batch), crop(previous)
+    half = batch.reward.shape[1] // 2
+    action = encode_action(previous, agent.spaces.action)[:, half:]
+    middle = Latent(*(x[:, half - 1] for x in latent))
+    ahead = imagine_open_loop(agent, state.params, middle, action, imagine_key)
+    joined = Latent(
+        *(jnp.concatenate([x[:, :half], y], 1) for x, y in zip(latent, ahead, strict=True))
+    )
+    return _compare(agent, state.params, joined, batch, half, metrics)
+
+
+def _compare(
+    agent: Agent,
+    params: Mapping[str, Any],
+    latent: Latent,
+    batch: Batch,
+    half: int,
+    metrics: Mapping[str, jax.Array],
+) -> OpenLoop:
+    kept = {name: value for name, value in metrics.items() if name.startswith("loss/")}
+    images = {}
+    for name, raw in agent.world_model.decode(params, latent).items():
+        space = agent.spaces.obs[name]
+        loss = recon_loss(raw, batch.obs[name], space)
+        kept[f"open_loop/{name}"] = loss[:, half:].mean()
+        if space.is_image:
+            images[name] = recon_mean(raw, space)
+    return OpenLoop(images, kept)

@@ -1,0 +1,98 @@
+"""The run directory: what lies where, and that a run continues only under its own config."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dreamer_jax.errors import UserError
+
+# Changing these does not change what an update computes, so a resumed run may.
+FREE = ("steps", "log", "checkpoint", "evaluation")
+
+
+class RunDir(NamedTuple):
+    """Paths inside a run directory."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The complete config as JSON."""
+        return self.root / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder per checkpoint."""
+        return self.root / "checkpoints"
+
+    @property
+    def replay(self) -> Path:
+        """Blocks shared by all checkpoints."""
+        return self.root / "replay"
+
+    @property
+    def media(self) -> Path:
+        """Pictures and videos."""
+        return self.root / "media"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield `key: old → new` for every leaf that differs between two nested configs."""
+    for key in sorted({*old, *new}):
+        name, ours, theirs = f"{path}{key}", new.get(key), old.get(key)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            yield from differences(theirs, ours, f"{name}.")
+        elif ours != theirs:
+            yield f"{name}: {theirs!r} → {ours!r}"
+
+
+def claim(rundir: RunDir, config: Mapping[str, Any]) -> None:
+    """Write the config of a new run, or check that an old one's is the same.
+
+    Args:
+        rundir: Locked by this process.
+        config: Plain nested config.
+
+    Raises:
+        UserError: If the directory holds a run with another config; names what differs.
+    """
+    config = json.loads(json.dumps(config))  # as it reads after a round trip
+    if rundir.config.exists():
+        old = read_config(rundir)
+        changed = [
+            line for line in differences(old, config) if not line.startswith(FREE)
+        ]
+        if changed:
+            raise UserError(
+                f"{rundir.root} holds a run with another config ({'; '.join(changed)}); "
+                "use the same options or another --logdir"
+            )
+    temp = rundir.config.with_suffix(".tmp")
+    with temp.open("w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temp, rundir.config)
+
+
+def read_config(rundir: RunDir) -> dict[str, Any]:
+    """Return the config of a run.
+
+    Raises:
+        UserError: If there is none, or it cannot be read.
+    """
+    if not rundir.config.is_file():
+        raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
+    try:
+        return dict(json.loads(rundir.config.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{rundir.config} is not JSON; restore it or start a new run") from error

@@ -1,0 +1,126 @@
+"""A trained agent from its run directory, for evaluation and for use in Python."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dreamer_jax.envs.registry import make_env
+from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.errors import UserError
+from dreamer_jax.parallel import Compiled, array_table, compile_agent, restore_arrays, to_host
+from dreamer_jax.runtime.checkpoint import Checkpointer, match_tree
+from dreamer_jax.runtime.rundir import RunDir, read_config
+from dreamer_jax.types import Spaces
+
+
+class Saved(NamedTuple):
+    """Config, compiled functions and parameters of a checkpoint."""
+
+    config: ConfigDict
+    compiled: Compiled
+    params: dict[str, Any]  # for acting
+    grad_steps: int
+
+    def make_envs(self, number: int, *, seed: int, process: int, workers: str) -> VectorEnv:
+        """Make environments of the task that the agent was trained on."""
+        make = partial(make_env, self.config.task, **self.config.env.to_dict())
+        return VectorEnv(make, number, seed=seed, process=process, workers=workers)
+
+
+def load_saved(logdir: Path, sizes: dict[str, Any], step: int | None = None) -> Saved:
+    """Load a checkpoint without its replay; changes nothing on disk.
+
+    Args:
+        logdir: Directory of the run.
+        sizes: The size table.
+        step: Grad steps of the checkpoint; None for the newest whole one.
+
+    Raises:
+        UserError: If there is no run or no whole checkpoint, or it does not fit its config.
+    """
+    rundir = RunDir(logdir)
+    config = ConfigDict(read_config(rundir))
+    found = Checkpointer(rundir.checkpoints, config.checkpoint.keep).load(step)
+    if found is None:
+        raise UserError(f"{logdir} holds no whole checkpoint yet; train first")
+    compiled = compile_agent(config, sizes[config.size], _spaces(config))
+    state = compiled.shape()
+    expected = array_table(state, "state/")
+    match_tree(expected, {k: v for k, v in found.arrays.items() if k.startswith("state/")})
+    state = restore_arrays(state, found.arrays, "state/")
+    return Saved(config, compiled, compiled.acting(state), found.step)
+
+
+def _spaces(config: ConfigDict) -> Spaces:
+    env = make_env(config.task, **config.env.to_dict())
+    try:
+        return env.spaces
+    finally:
+        env.close()
+
+
+class Player:
+    """An agent that acts in one environment and remembers what it has seen.
+
+    Args:
+        saved: From `load_saved`.
+        sample: Draw actions instead of taking the most likely.
+    """
+
+    def __init__(self, saved: Saved, sample: bool = False) -> None:
+        self.config, self.spaces = saved.config, saved.compiled.agent.spaces
+        self._saved = saved
+        self._mode = "train" if sample else "eval"
+        self._calls = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next observation is the first of an episode."""
+        self._carry = self._saved.compiled.initial_carry(1)
+        self._first = True
+
+    def act(self, obs: dict[str, Any] | np.ndarray) -> Any:
+        """Return the action for one observation, without batch axis.
+
+        Args:
+            obs: By key, or the bare value where there is one key.
+
+        Returns:
+            By key, or the bare value where there is one key: class indices of discrete keys,
+            values in −1 … 1 of continuous ones.
+
+        Raises:
+            UserError: If a key is missing or a shape differs.
+        """
+        named = obs if isinstance(obs, dict) else {min(self.spaces.obs): obs}
+        batch = {key: self._check(named, key)[None] for key in self.spaces.obs}
+        self._carry, action, _ = self._saved.compiled.policy(
+            self._saved.params,
+            self._carry,
+            batch,
+            np.array([self._first]),
+            self._calls,
+            mode=self._mode,
+            role="evaluation",
+        )
+        self._first = False
+        self._calls += 1
+        bounded = {}
+        for key, value in to_host(action).items():
+            discrete = self.spaces.action[key].discrete
+            bounded[key] = value[0] if discrete else np.clip(value[0], -1.0, 1.0)
+        return bounded if len(bounded) > 1 else next(iter(bounded.values()))
+
+    def _check(self, obs: dict[str, Any], key: str) -> np.ndarray:
+        space = self.spaces.obs[key]
+        if key not in obs:
+            raise UserError(f"the observation lacks {key!r}; it needs {sorted(self.spaces.obs)}")
+        value = np.asarray(obs[key], space.dtype)
+        if value.shape != space.shape:
+            raise UserError(f"{key!r} has shape {value.shape}, the agent knows {space.shape}")
+        return value
