@@ -3,9 +3,8 @@
 64×64 colour, needed actions only, no sticky actions.
 """
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

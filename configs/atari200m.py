@@ -3,9 +3,8 @@
 96×96 grey, all actions, sticky actions, maximum over the last two frames.
 """
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

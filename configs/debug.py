@@ -1,8 +1,7 @@
 """Everything once, in seconds: a tiny agent on an environment with every kind of key."""
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 16  # rows per update (paper)
     config.batch_length = 64  # trained time steps per row (paper)
     config.train_ratio = 32.0  # replayed time steps per policy step
+    config.from_checkpoint = ""  # run directory whose agent this run starts from
     config.compute_dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline or process

@@ -1,8 +1,7 @@
 """DeepMind Control from joint states, 500k steps (SPEC 9: ratio 1024, size 1m)."""
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

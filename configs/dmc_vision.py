@@ -1,8 +1,7 @@
 """DeepMind Control from 64×64 pixels, 1M steps (SPEC 9: ratio 256)."""
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

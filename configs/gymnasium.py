@@ -1,8 +1,7 @@
 """Any Gymnasium id: `--config=gymnasium --config.task=gymnasium:ID`."""
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

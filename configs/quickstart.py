@@ -4,9 +4,8 @@ It differs from them in size, batch shape, train ratio, environments, and in the
 document's learning rates for small problems; a test holds it to that.
 """
 
-from ml_collections import ConfigDict
-
 from dreamer_jax.configs import default
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

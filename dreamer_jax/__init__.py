@@ -33,10 +33,10 @@ def load(logdir: str | os.PathLike[str], step: int | None = None, sample: bool =
     Raises:
         UserError: If there is no run or no whole checkpoint.
     """
-    from dreamer_jax.config import load_sizes
+    from dreamer_jax.config import find_size
     from dreamer_jax.runtime.saved import Player, load_saved
 
-    return Player(load_saved(Path(logdir), load_sizes(), step), sample)
+    return Player(load_saved(Path(logdir), find_size, step), sample)
 
 
 def load_config(name: str) -> ConfigDict:

@@ -14,6 +14,7 @@ from dreamer_jax.errors import UserError
 COMMANDS = {
     "train": "train an agent, or continue a run",
     "evaluate": "run episodes with a trained agent",
+    "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
 BAD_INPUT = 2
 

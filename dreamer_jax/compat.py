@@ -134,6 +134,34 @@ def import_params(
     return state._replace(params=modules, slow=slow, stats=stats)
 
 
+def import_optimizer(
+    state: TrainState, original: Mapping[str, np.ndarray], obs: Mapping[str, Space]
+) -> TrainState:
+    """Return `state` with mean squares, momentum and update count of the maintained code's file.
+
+    Its optimiser keeps them as `opt/state/1` and `opt/state/2`, each a counter and one array per
+    parameter, and the schedule's counter as `opt/state/3`.
+
+    Raises:
+        UserError: If one is missing or has another number of elements; names the first.
+    """
+
+    def slots(prefix: str, like: Any) -> Any:
+        named = {}
+        for module, tree in like.items():
+            for path, ours in flatten_dict(tree, sep="/").items():
+                name = f"{prefix}/1/{original_name(module, path, obs)}"
+                named[f"{module}/{path}"] = _fetch(original, name, ours.shape)
+        return unflatten_dict(named, sep="/")
+
+    count = _fetch(original, "opt/state/3/count", ()).astype(jnp.int32)
+    clip, rms, momentum, *rest, schedule = state.opt
+    rms = rms._replace(count=count, nu=slots("opt/state/1", rms.nu))
+    momentum = momentum._replace(count=count, ema=slots("opt/state/2", momentum.ema))
+    opt = (clip, rms, momentum, *rest, schedule._replace(count=count))
+    return state._replace(opt=opt, grad_steps=count)
+
+
 def _fetch(original: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> jax.Array:
     if name not in original:
         raise UserError(f"parameter {name} is missing from the maintained code's file")

@@ -165,3 +165,16 @@ def _widths(options: Mapping[str, Any]) -> Widths:
         _get(options, "dec.simple.depth"),
         {ours: _get(options, f"{theirs}.units") for ours, theirs in _NETWORKS.items()},
     )
+
+
+def size_name(widths: Widths) -> str:
+    """Return widths as `config.size` spells them out: deter/hidden/classes/depth/units.
+
+    Raises:
+        UserError: If networks differ in units or depth, which one size cannot say.
+    """
+    units = set(widths.units.values())
+    if len(units) > 1 or widths.encoder_depth != widths.decoder_depth:
+        raise UserError("the maintained code's networks differ in units or depth; one size cannot")
+    numbers = (widths.deter, widths.hidden, widths.classes, widths.encoder_depth, units.pop())
+    return "/".join(str(number) for number in numbers)

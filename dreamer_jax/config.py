@@ -55,6 +55,27 @@ def load_sizes() -> dict[str, Any]:
     return dict(_load_module(config_folder() / "sizes.py").SIZES)
 
 
+def find_size(name: str) -> Any:
+    """Return a row of the size table by name, or the row that five numbers spell out.
+
+    Args:
+        name: Such as `12m`, or `deter/hidden/classes/depth/units` such as `128/32/8/4/32`.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    sizes = load_sizes()
+    if name in sizes:
+        return sizes[name]
+    numbers = name.split("/")
+    if len(numbers) != 5 or not all(n.isdigit() and int(n) for n in numbers):
+        raise UserError(
+            f"no size {name!r}; config.size is one of {', '.join(sizes)}, "
+            "or deter/hidden/classes/depth/units"
+        )
+    return type(next(iter(sizes.values())))(*map(int, numbers))
+
+
 def _load_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(f"dreamer_jax_config_{path.stem}", path)
     assert spec is not None and spec.loader is not None, path

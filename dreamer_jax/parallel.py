@@ -112,9 +112,7 @@ class Compiled:
         key = self._keys[role]
         return self._policy(params, carry, obs, is_first, key, np.uint32(step), mode=mode)
 
-    def report(
-        self, state: TrainState, carry: Carry, replayed: Replayed, step: int
-    ) -> OpenLoop:
+    def report(self, state: TrainState, carry: Carry, replayed: Replayed, step: int) -> OpenLoop:
         """Return losses and open-loop predictions on a batch; see `report.report`."""
         key = jax.random.fold_in(self._keys["report"], np.uint32(step))
         return self._report(state, carry, replayed, key)

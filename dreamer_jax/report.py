@@ -63,9 +63,7 @@ def report(
     """
     loss_key, imagine_key = jax.random.split(key)
     start, batch, previous = agent.align(carry, replayed)
-    _, (observed, _, metrics) = agent.losses(
-        state.params, state, start, batch, previous, loss_key
-    )
+    _, (observed, _, metrics) = agent.losses(state.params, state, start, batch, previous, loss_key)
     crop = lambda tree: jax.tree.map(lambda x: x[:rows], tree)
     latent, batch, previous = crop(observed.latent), crop(batch), crop(previous)
     half = batch.reward.shape[1] // 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from dreamer_jax.commands.flags import new_flags, parse
-from dreamer_jax.config import load_sizes
+from dreamer_jax.config import find_size
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.evaluation import PROCESS, describe, evaluate
 from dreamer_jax.runtime.media import write_video
@@ -28,11 +28,11 @@ def main(arguments: Sequence[str]) -> int:
     parse(values, arguments)
     if not values.logdir:
         raise UserError("evaluate needs --logdir=DIRECTORY of a training run")
-    for name in ("episodes", "envs"):
-        if values[name].value < 1:
-            raise UserError(f"--{name}={values[name].value}; it must be at least 1")
+    for name, count in {"episodes": values.episodes, "envs": values.envs}.items():
+        if count < 1:
+            raise UserError(f"--{name}={count}; it must be at least 1")
     step = None if values.step < 0 else values.step
-    saved = load_saved(Path(values.logdir), load_sizes(), step)
+    saved = load_saved(Path(values.logdir), find_size, step)
     number = min(values.envs, values.episodes)
     workers = "inline" if values.video else saved.config.env_workers
     with saved.make_envs(number, seed=values.seed, process=PROCESS, workers=workers) as envs:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dreamer_jax.config import config_path, load_config, load_sizes
+from dreamer_jax.config import config_path, load_config
 from dreamer_jax.errors import UserError
 
 
@@ -40,22 +40,12 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         rest = values(["dreamer-jax", *arguments])
     except flags.UnrecognizedFlagError as error:
         raise UserError(_unknown_flag(error.flagname, arguments)) from error
-    except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UserError(str(error).strip('"')) from error
+    except (AttributeError, KeyError) as error:
+        raise UserError(_unknown_key(_first_word(str(error)), arguments)) from error
+    except (flags.Error, ValueError, TypeError) as error:
+        raise UserError(str(error).replace("\n", " ")) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
-
-
-def size_of(config: ConfigDict) -> Any:
-    """Return the row of the size table that a config names.
-
-    Raises:
-        UserError: If there is no such size.
-    """
-    sizes = load_sizes()
-    if config.size not in sizes:
-        raise UserError(f"no size {config.size!r}; config.size is one of {', '.join(sizes)}")
-    return sizes[config.size]
 
 
 def check_counts(config: ConfigDict) -> None:
@@ -81,13 +71,24 @@ def _resolve_preset(argument: str) -> str:
     return argument
 
 
+def _first_word(message: str) -> str:
+    """Return the key that ml_collections complains about: the first name in its message."""
+    found = re.search(r"\w+", message.replace("\\n", " "))
+    return found[0] if found else message
+
+
 def _unknown_flag(name: str, arguments: Sequence[str]) -> str:
     if not name.startswith("config."):
         return f"unknown option --{name}; options are --config, --config.KEY, --logdir"
+    return _unknown_key(name.removeprefix("config."), arguments)
+
+
+def _unknown_key(key: str, arguments: Sequence[str]) -> str:
     files = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
     known = _keys(load_config(files[-1] if files else str(config_path("default"))))
-    key = name.removeprefix("config.")
-    near = difflib.get_close_matches(key, known, 3)
+    last = key.rpartition(".")[2]
+    names = {k.rpartition(".")[2]: k for k in known}
+    near = [names[k] for k in difflib.get_close_matches(last, names, 3)]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"unknown config key {key!r}{hint}"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from dreamer_jax.commands.flags import check_counts, define_config, new_flags, parse, size_of
+from dreamer_jax.commands.flags import check_counts, define_config, new_flags, parse
+from dreamer_jax.config import find_size
 from dreamer_jax.runtime.evaluation import describe
 from dreamer_jax.runtime.lock import RunLock
 from dreamer_jax.runtime.media import learning_curve, write_video
@@ -44,7 +45,7 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
         UserError: If the config, the environment or the directory cannot be used.
     """
     check_counts(config)
-    size, rundir = size_of(config), RunDir(logdir)
+    size, rundir = find_size(config.size), RunDir(logdir)
     with RunLock(logdir), StopRequest() as stop:
         claim(rundir, config.to_dict())
         training = Training(config, size, rundir)

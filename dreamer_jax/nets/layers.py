@@ -44,6 +44,7 @@ def rms_norm(x: jax.Array, scale: jax.Array, axes: int | tuple[int, ...] = -1) -
     """Return `x·rsqrt(mean(x²) + 1e-4)·scale`, computed in float32, in the dtype of `x`."""
     wide = x.astype(jnp.float32)
     inverse = jax.lax.rsqrt(jnp.square(wide).mean(axes, keepdims=True) + NORM_EPSILON)
+    scale = scale.reshape((1,) * (x.ndim - scale.ndim) + scale.shape)
     return (wide * inverse * scale).astype(x.dtype)
 
 
@@ -54,7 +55,7 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: Dtype) -> ja
     to four times faster on a CPU than a contraction over several axes.
     """
     flat = x.reshape(-1, x.shape[-1]).astype(dtype)
-    product = flat @ kernel.astype(dtype) + bias.astype(dtype)
+    product = flat @ kernel.astype(dtype) + bias[None].astype(dtype)
     return product.reshape(*x.shape[:-1], kernel.shape[-1])
 
 

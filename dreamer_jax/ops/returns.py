@@ -41,7 +41,7 @@ def lambda_returns(
         return before[0] + before[1] * after[0], before[1] * after[1]
 
     gain, keep = jax.lax.associative_scan(compose, (gain, keep), reverse=True)
-    return gain + keep * boot[-1]
+    return gain + keep * boot[-1:]
 
 
 def survival_weight(cont: jax.Array, discount: float) -> jax.Array:

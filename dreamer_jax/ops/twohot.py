@@ -59,6 +59,8 @@ def twohot_loss(logits: jax.Array, target: jax.Array, bins: np.ndarray) -> jax.A
 def twohot_mean(logits: jax.Array, bins: np.ndarray) -> jax.Array:
     """Return `Σ p·bin` of `softmax(logits)`, summed in mirrored pairs from the outside in.
 
+        mean = Σ_{i < half} (p_i − p_{n−1−i})·bin_i
+
     Args:
         logits: `[..., bins]` float32.
         bins: `[bins]` ascending bin values, symmetric about 0.
@@ -66,7 +68,10 @@ def twohot_mean(logits: jax.Array, bins: np.ndarray) -> jax.Array:
     Returns:
         `[...]`; exactly 0 where the probabilities are symmetric.
     """
-    weighted = jax.nn.softmax(logits, -1) * bins
     half = len(bins) // 2
-    pairs = weighted[..., :half] + weighted[..., :half:-1]
-    return pairs.sum(-1) + weighted[..., half]
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+    surplus = weights[..., :half] - weights[..., :half:-1]
+    # Products with constants instead of broadcasts: those would be stored in full on a CPU.
+    highest = jax.lax.Precision.HIGHEST
+    weighted = jnp.matmul(surplus, bins[:half], precision=highest)
+    return weighted / weights.sum(-1)

@@ -135,6 +135,12 @@ class Learner:
             }
         return arrays, host
 
+    def adopt(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take the train state of another run; updates and batches of this one start at zero."""
+        state = restore_arrays(self._train_state, arrays, "state/")
+        self._train_state = self._compiled.put_state(state)
+        self.acting = self._compiled.acting(self._train_state)
+
     def load_state(self, arrays: dict[str, np.ndarray], host: dict[str, Any]) -> None:
         """Continue from `state`, bit for bit on one kind of device."""
         compiled = self._compiled

@@ -68,9 +68,7 @@ def claim(rundir: RunDir, config: Mapping[str, Any]) -> None:
     config = json.loads(json.dumps(config))  # as it reads after a round trip
     if rundir.config.exists():
         old = read_config(rundir)
-        changed = [
-            line for line in differences(old, config) if not line.startswith(FREE)
-        ]
+        changed = [line for line in differences(old, config) if not line.startswith(FREE)]
         if changed:
             raise UserError(
                 f"{rundir.root} holds a run with another config ({'; '.join(changed)}); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,12 +33,12 @@ class Saved(NamedTuple):
         return VectorEnv(make, number, seed=seed, process=process, workers=workers)
 
 
-def load_saved(logdir: Path, sizes: dict[str, Any], step: int | None = None) -> Saved:
+def load_saved(logdir: Path, find_size: Callable[[str], Any], step: int | None = None) -> Saved:
     """Load a checkpoint without its replay; changes nothing on disk.
 
     Args:
         logdir: Directory of the run.
-        sizes: The size table.
+        find_size: From a size's name to its row.
         step: Grad steps of the checkpoint; None for the newest whole one.
 
     Raises:
@@ -48,7 +49,7 @@ def load_saved(logdir: Path, sizes: dict[str, Any], step: int | None = None) -> 
     found = Checkpointer(rundir.checkpoints, config.checkpoint.keep).load(step)
     if found is None:
         raise UserError(f"{logdir} holds no whole checkpoint yet; train first")
-    compiled = compile_agent(config, sizes[config.size], _spaces(config))
+    compiled = compile_agent(config, find_size(config.size), _spaces(config))
     state = compiled.shape()
     expected = array_table(state, "state/")
     match_tree(expected, {k: v for k, v in found.arrays.items() if k.startswith("state/")})

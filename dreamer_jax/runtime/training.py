@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import Compiled, compile_agent, to_host
+from dreamer_jax.parallel import Compiled, array_table, compile_agent, to_host
 from dreamer_jax.replay import Replay, check_memory, collect_garbage, replay_bytes
 from dreamer_jax.runtime.checkpoint import Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
@@ -122,6 +123,8 @@ class Training:
             lost = self.driver.load_state(found.arrays, found.host["driver"])
             for index in lost:
                 self.line.say(f"environment {index}: open episode could not be continued, closed")
+        elif self.config.from_checkpoint:
+            self._adopt(RunDir(Path(self.config.from_checkpoint)))
         self.metrics = Metrics(self._outputs(self._counters()))
         if found is not None:
             self.metrics.load_state_dict(found.host["metrics"])
@@ -184,6 +187,15 @@ class Training:
         self.checkpoints.wait()
         self.metrics.close()
         self.envs.close()
+
+    def _adopt(self, other: RunDir) -> None:
+        """Start from the newest agent of another run: parameters, optimiser, statistics."""
+        found = Checkpointer(other.checkpoints, keep=1, warn=self.line.say).load()
+        if found is None:
+            raise UserError(f"from_checkpoint={other.root} holds no whole checkpoint")
+        arrays = {k: v for k, v in found.arrays.items() if k.startswith("state/")}
+        match_tree(array_table(self.learner.train_state, "state/"), arrays)
+        self.learner.adopt(arrays)
 
     def _counters(self) -> dict[str, int]:
         return {

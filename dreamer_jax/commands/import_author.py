@@ -1,0 +1,95 @@
+"""`dreamer-jax import_author --checkpoint=PKL --config_yaml=YAML --task=TASK --logdir=DIR`.
+
+Makes a run directory from a checkpoint of the maintained code, to evaluate, act with, or train on
+from (`--config.from_checkpoint=DIR`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from absl import flags
+from ml_collections import ConfigDict
+
+from dreamer_jax.commands.flags import new_flags, parse
+from dreamer_jax.compat import import_optimizer, import_params
+from dreamer_jax.compat_options import import_options, size_name
+from dreamer_jax.compat_pickle import read_author_checkpoint
+from dreamer_jax.config import find_size, load_config
+from dreamer_jax.envs.registry import make_env
+from dreamer_jax.errors import UserError
+from dreamer_jax.parallel import compile_agent, name_arrays
+from dreamer_jax.runtime.checkpoint import Checkpointer
+from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.rundir import RunDir, claim
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Convert one checkpoint."""
+    values = new_flags()
+    for name, text in {
+        "checkpoint": "agent.pkl of the maintained code",
+        "config_yaml": "its config.yaml",
+        "task": "our name of its task, suite:name",
+        "logdir": "new run directory",
+    }.items():
+        flags.DEFINE_string(name, "", text, flag_values=values)
+    parse(values, arguments)
+    for name in ("checkpoint", "config_yaml", "task", "logdir"):
+        if not values[name].value:
+            raise UserError(f"import_author needs --{name}=…: {values[name].help}")
+    config = import_config(_read_yaml(Path(values.config_yaml)), values.task)
+    rundir = RunDir(Path(values.logdir))
+    with RunLock(rundir.root):
+        claim(rundir, config.to_dict())
+        updates = convert(config, Path(values.checkpoint), rundir)
+    print(f"imported {updates:,} updates into {rundir.root}")
+    return 0
+
+
+def import_config(options: Mapping[str, Any], task: str) -> ConfigDict:
+    """Return our config for the maintained code's whole configuration.
+
+    Raises:
+        UserError: For an option that has no counterpart here; names it.
+    """
+    config = ConfigDict(load_config("default").to_dict())
+    agent, widths = import_options(options["agent"], config.agent)
+    config.agent, config.size, config.task = agent, size_name(widths), task
+    config.seed, config.envs = options["seed"], options["run"]["envs"]
+    config.steps, config.train_ratio = int(options["run"]["steps"]), options["run"]["train_ratio"]
+    config.batch_size, config.batch_length = options["batch_size"], options["batch_length"]
+    config.replay.capacity = int(options["replay"]["size"])
+    config.replay.context = options["replay_context"]
+    return config
+
+
+def convert(config: ConfigDict, checkpoint: Path, rundir: RunDir) -> int:
+    """Write the checkpoint in our format; return its number of updates."""
+    env = make_env(config.task, **config.env.to_dict())
+    spaces = env.spaces
+    env.close()
+    params, _ = read_author_checkpoint(checkpoint)
+    compiled = compile_agent(config, find_size(config.size), spaces)
+    state = import_params(compiled.init(), params, spaces.obs)
+    state = import_optimizer(state, params, spaces.obs)
+    updates = int(state.grad_steps)
+    checkpointer = Checkpointer(rundir.checkpoints, keep=1)
+    checkpointer.save(updates, name_arrays(state, "state/"), {})
+    checkpointer.wait()
+    if checkpointer.last_error is not None:
+        raise checkpointer.last_error
+    return updates
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(options, dict) or "agent" not in options:
+        raise UserError(f"{path} is not a config of the maintained code: it has no `agent`")
+    return options

@@ -1,0 +1,135 @@
+"""From a task's name to an environment, importing only what that task needs.
+
+A task is `suite:name`, or `package.module:constructor` for anything of one's own; the constructor
+is called with the options and may return an `Env`, a `gymnasium.Env` or a `dm_env.Environment`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from dreamer_jax.envs.naming import check_names, check_options, unknown_name
+from dreamer_jax.envs.spec import Env
+from dreamer_jax.envs.wrappers import wrap
+from dreamer_jax.errors import UserError
+
+# Options of the wrappers, for environments whose constructor does not take them itself.
+_WRAPPER_OPTIONS = ("repeat", "time_limit", "size", "fit")
+
+
+class _Suite(NamedTuple):
+    module: str
+    extra: str  # what to install for it, "" if nothing
+
+
+_SUITES = {
+    "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
+    "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
+    "testing": _Suite("dreamer_jax.envs.testing", ""),
+}
+
+
+def make_env(task: str, **options: Any) -> Env:
+    """Build the environment that `task` names.
+
+    Args:
+        task: `suite:name` (`gymnasium:CartPole-v1`, `dmc:cartpole_balance`, `atari:pong`), or
+            `package.module:constructor`.
+        **options: Keywords of the suite's `make` or of the constructor. Environments of one's own
+            are also offered `repeat`, `time_limit`, `size` and `fit` (see `wrappers.wrap`).
+
+    Raises:
+        UserError: For an unknown task or option, a package that is not installed, or keys that
+            cannot stand in a record.
+    """
+    suite, colon, name = task.partition(":")
+    if not (suite and colon and name):
+        raise UserError(
+            f"task {task!r} is not of the form suite:name (suites: {', '.join(_SUITES)}) "
+            "or package.module:constructor"
+        )
+    if suite in _SUITES:
+        module = _import_suite(suite)
+        check_options(task, module.make, options)
+        # Some suites import their packages when they build.
+        try:
+            env = module.make(name, **options)
+        except ModuleNotFoundError as error:
+            raise _missing(suite, error) from error
+    else:
+        env = _make_own(suite, name, options)
+    check_names(task, env.spaces)
+    return env
+
+
+def _import_suite(suite: str) -> ModuleType:
+    try:
+        return importlib.import_module(_SUITES[suite].module)
+    except ModuleNotFoundError as error:
+        raise _missing(suite, error) from error
+
+
+def _missing(suite: str, error: ModuleNotFoundError) -> UserError:
+    remedy = f'pip install "dreamer-jax[{_SUITES[suite].extra}]"'
+    return UserError(f"{suite} needs the package {error.name!r}, which is not installed: {remedy}")
+
+
+def _make_own(path: str, name: str, options: dict[str, Any]) -> Env:
+    """Call somebody's own constructor and adapt what it returns."""
+    constructor = _find(path, name)
+    task = f"{path}:{name}"
+    own = inspect.signature(constructor).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+    wrapping = {
+        key: options[key]
+        for key in _WRAPPER_OPTIONS
+        if key in options and key not in own and not takes_all
+    }
+    rest = {key: value for key, value in options.items() if key not in wrapping}
+    check_options(task, constructor, rest)
+    return wrap(_adapt(task, constructor(**rest)), **wrapping)
+
+
+def _find(path: str, name: str) -> Any:
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        # A package missing inside the user's module is the user's message to read.
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise
+        if "." not in path:
+            raise unknown_name("suite or module", path, _SUITES) from error
+        raise UserError(f"there is no module {path!r} to find {name!r} in") from error
+    if not callable(constructor := getattr(module, name, None)):
+        public = [key for key, value in vars(module).items() if callable(value)]
+        raise unknown_name(f"constructor in {path}", name, public)
+    return constructor
+
+
+def _adapt(task: str, env: Any) -> Env:
+    """Make an `Env` of any interface known here, without importing what is not already there."""
+    # Gymnasium's classes have `reset` and `step` too, so they are asked for first.
+    if _is_a(env, "gymnasium", "Env"):
+        from dreamer_jax.envs.gymnasium_env import GymnasiumEnv
+
+        return GymnasiumEnv(env)
+    if _is_a(env, "dm_env", "Environment"):
+        from dreamer_jax.envs.dm_environment import DmEnvironment
+
+        return DmEnvironment(env)
+    if isinstance(env, Env):
+        return env
+    raise UserError(
+        f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment "
+        "or an object with the methods of dreamer_jax.envs.spec.Env"
+    )
+
+
+def _is_a(env: Any, package: str, name: str) -> bool:
+    module = sys.modules.get(package)
+    return module is not None and isinstance(env, getattr(module, name))
