@@ -94,7 +94,7 @@ def test_no_gradient_means_no_update() -> None:
 )
 def test_warm_up_counts_updates_from_zero(update: int, expected: float) -> None:
     schedule = learning_rate_schedule(4.0, 1000)
-    np.testing.assert_allclose(schedule(update), expected, rtol=1e-5)
+    np.testing.assert_allclose(schedule(update), expected, rtol=1e-4)
 
 
 def test_no_warm_up() -> None:
@@ -117,7 +117,7 @@ def test_no_warm_up() -> None:
 )
 def test_decays_end_at_a_tenth(decay: str, update: int, expected: float) -> None:
     schedule = learning_rate_schedule(1.0, 10, decay, 110)
-    np.testing.assert_allclose(schedule(update), expected, rtol=1e-5)
+    np.testing.assert_allclose(schedule(update), expected, rtol=1e-4)
     np.testing.assert_allclose(schedule(5), 0.5, rtol=1e-5)
 
 

@@ -153,9 +153,8 @@ class Atari:
         ale.act(_NOOP)
         self._start = ale.cloneSystemState()
         self._start_screen, self._start_picture = self._screen(), ale.getScreenRGB()
-        self._picture: np.ndarray | None = (
-            None  # replaces the emulator's after a state was put back
-        )
+        # Replaces the emulator's, which a state put back does not change.
+        self._picture: np.ndarray | None = None
         self._image = np.zeros(0, np.uint8)  # observed last
         self._goes_on = False  # whether the next reset continues the game
         self._frames = 0

@@ -60,7 +60,7 @@ class VectorEnv:
         repeat: Simulator steps per step.
         number: E.
         mode: "inline" or "process".
-        mode_reason: Why, in words.
+        mode_reason: Where the environments run and why, in words.
 
     Raises:
         UserError: For a bad argument, or from `make`.
@@ -80,14 +80,16 @@ class VectorEnv:
         if workers not in _MODES:
             raise UserError(f"workers is {workers!r}; choose one of {', '.join(_MODES)}")
         cores = _cores()
-        if workers == "auto":
-            self.mode, self.mode_reason = _choose(make, number, cores)
-        else:
-            self.mode, self.mode_reason = workers, "asked for"
+        self.mode, why = (
+            _choose(make, number, cores) if workers == "auto" else (workers, "asked for")
+        )
+        processes = min(number, cores)
+        place = {"inline": "in this process", "process": f"in {processes} worker processes"}
+        self.mode_reason = f"{place[self.mode]} ({why})"
         self._group: Group = (
             LocalGroup.build(make, number)
             if self.mode == "inline"
-            else WorkerGroup(make, number, min(number, cores))
+            else WorkerGroup(make, number, processes)
         )
         self.number = number
         self.spaces, self.repeat = self._group.spaces, self._group.repeat
@@ -254,7 +256,7 @@ def _cores() -> int:
 def _choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]:
     """Choose a mode by the median cost of a random step of one environment."""
     if number == 1 or cores == 1:
-        return "inline", f"there is {number} environment on {cores} cores: nothing to divide"
+        return "inline", f"{number} of them on {cores} cores: nothing to divide"
     # Thrown away afterwards, because an environment may carry something over its episodes.
     env = make()
     try:
@@ -263,8 +265,7 @@ def _choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]
         env.close()
     mode, relation = ("process", "above") if seconds > _COSTLY_SECONDS else ("inline", "not above")
     return mode, (
-        f"one step of one environment takes {seconds * 1e3:.3f} ms, {relation} "
-        f"{_COSTLY_SECONDS * 1e3:.0f} ms, on {cores} cores"
+        f"a step of one takes {seconds * 1e3:.3f} ms, {relation} {_COSTLY_SECONDS * 1e3:.0f} ms"
     )
 
 

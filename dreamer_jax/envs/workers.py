@@ -23,11 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamer_jax.envs.group import LocalGroup, Logs, OpenEpisode, add_logs, record_spaces
+from dreamer_jax.envs.shared_arrays import Layout, lay_out
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
-from dreamer_jax.types import Record, Space, Spaces
-
-_ALIGNMENT = 64  # bytes; a cache line, so that no two arrays share one
+from dreamer_jax.types import Record, Spaces
 
 
 class _Ready(NamedTuple):
@@ -137,7 +136,7 @@ class WorkerGroup:
 
     def _share(self) -> None:
         """Lay out the shared arrays and tell the workers."""
-        layout = _layout(record_spaces(self.spaces), self.spaces.action, self.number)
+        layout = lay_out(record_spaces(self.spaces), self.spaces.action, self.number)
         self._memory = SharedMemory(create=True, size=layout.size)
         self._arrays = layout.views(self._memory)
         for part in self._parts:
@@ -172,31 +171,6 @@ class WorkerGroup:
             f"{part.process.exitcode} (negative: the signal that ended it, −9 often for lack of "
             "memory)"
         )
-
-
-class _Layout(NamedTuple):
-    """Where each array lies in the shared memory."""
-
-    size: int  # bytes
-    fields: tuple[tuple[str, str, np.dtype, tuple[int, ...], int], ...]
-
-    def views(self, memory: SharedMemory) -> dict[str, dict[str, np.ndarray]]:
-        """Return the arrays: `records` and `actions` by key, `[number, ...]` each."""
-        arrays: dict[str, dict[str, np.ndarray]] = {"records": {}, "actions": {}}
-        for side, key, dtype, shape, offset in self.fields:
-            arrays[side][key] = np.ndarray(shape, dtype, memory.buf, offset)
-        return arrays
-
-
-def _layout(records: Mapping[str, Space], actions: Mapping[str, Space], number: int) -> _Layout:
-    fields, offset = [], 0
-    for side, spaces in (("records", records), ("actions", actions)):
-        for key, space in spaces.items():
-            shape = (number, *space.shape)
-            fields.append((side, key, space.dtype, shape, offset))
-            size = int(np.prod(shape)) * space.dtype.itemsize
-            offset += -(-size // _ALIGNMENT) * _ALIGNMENT
-    return _Layout(offset, tuple(fields))
 
 
 @contextmanager
@@ -273,7 +247,7 @@ class _Server:
         group = self._group
         return _Ready(group.spaces, group.repeat, group.snapshots, "jax" in sys.modules)
 
-    def share(self, argument: tuple[str, _Layout, int, int]) -> None:
+    def share(self, argument: tuple[str, Layout, int, int]) -> None:
         name, layout, start, stop = argument
         self._memory = SharedMemory(name)
         self._arrays = {

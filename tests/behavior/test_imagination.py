@@ -1,0 +1,70 @@
+"""The rollout against a plain loop, and the wall between it and every gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import MIXED, D, H, K, S, random_state, tiny_agent
+
+from dreamer_jax.agent import Agent
+from dreamer_jax.behavior.imagination import Imagined, imagine
+from dreamer_jax.distributions import GREEDY
+from dreamer_jax.types import Latent
+from dreamer_jax.world_model import encode_action
+
+N = 3
+
+
+@pytest.fixture(scope="module")
+def agent() -> Agent:
+    return tiny_agent(MIXED, sampler=GREEDY)
+
+
+def _start() -> Latent:
+    rng = np.random.default_rng(29)
+    deter = jnp.asarray(rng.normal(size=(N, D)), jnp.float32)
+    return Latent(deter, jax.nn.one_hot(rng.integers(0, K, (N, S)), K))
+
+
+def _imagine(agent: Agent, params: Any, start: Latent) -> Imagined:
+    actor, key = agent.behavior.actor, jax.random.key(0)
+    return imagine(agent.world_model, actor, params, start, H, agent.sampler, key)
+
+
+def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
+    params, latent = random_state(agent).params, _start()
+    rollout = jax.jit(lambda p, s: _imagine(agent, p, s))(params, latent)
+    dynamics, spaces = agent.world_model.dynamics, agent.spaces.action
+
+    @jax.jit
+    def act(latent: Latent) -> dict[str, jax.Array]:
+        policy = agent.behavior.actor(params["actor"], dynamics.feat(latent))
+        return policy.sample(GREEDY, {key: jnp.zeros((N, *s.shape)) for key, s in spaces.items()})
+
+    @jax.jit
+    def step(latent: Latent, action: dict[str, jax.Array]) -> Latent:
+        encoded, noise = encode_action(action, spaces), jnp.zeros((N, S))
+        return dynamics.imagine_step(params["dynamics"], latent, encoded, noise)
+
+    assert len(rollout.latent.deter) == len(rollout.feat) == H + 1
+    for h in range(H + 1):
+        action = act(latent)
+        at = lambda tree, h=h: jax.tree.map(lambda x: x[h], tree)
+        close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5)
+        jax.tree.map(close, at(rollout.latent), latent)
+        jax.tree.map(close, at(rollout.action), action)
+        close(rollout.feat[h], dynamics.feat(latent))
+        latent = step(latent, action)
+
+
+def test_nothing_differentiates_through_the_rollout(agent: Agent) -> None:
+    def total(params: Any, start: Latent) -> jax.Array:
+        rollout = _imagine(agent, params, start)
+        return rollout.feat.sum() + rollout.action["steer"].sum()
+
+    grads = jax.jit(jax.grad(total, argnums=(0, 1)))(random_state(agent).params, _start())
+    assert not any(leaf.any() for leaf in jax.tree.leaves(grads))

@@ -1,0 +1,109 @@
+"""Wrappers: times in simulator steps, images of the size asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.testing import Counting, Mixed
+from dreamer_jax.envs.wrappers import ActionRepeat, Resize, TimeLimit, wrap
+from dreamer_jax.errors import UserError
+
+LEFT = {"action": np.int32(1)}
+
+
+def test_nothing_asked_for_wraps_nothing():
+    env = Counting()
+    assert wrap(env) is env
+
+
+def test_repeat_counts_simulator_steps_and_sums_rewards():
+    env = wrap(Counting(length=5, actions=3, ending="terminal"), repeat=2)
+    assert env.repeat == 2
+    env.reset(0)
+    record = env.step(LEFT)
+    assert record["index"] == 2
+    assert record["reward"] == (1 * 3 + 1) + (2 * 3 + 1)
+    env.step(LEFT)
+    record = env.step(LEFT)
+    assert record["index"] == 5 and record["is_last"] and record["is_terminal"]
+    assert record["reward"] == 5 * 3 + 1
+
+
+def test_a_terminal_record_inside_a_repeat_is_not_lost():
+    class LifeLoss(Counting):
+        def step(self, action):
+            record = super().step(action)
+            return record | {"is_terminal": np.bool_(record["index"] == 1)}
+
+    env = ActionRepeat(LifeLoss(length=7), 2)
+    env.reset(0)
+    record = env.step(LEFT)
+    assert record["is_terminal"] and not record["is_last"]
+
+
+@pytest.mark.parametrize(("repeat", "steps"), [(1, 4), (3, 2)])
+def test_the_time_limit_is_in_simulator_steps_and_truncates(repeat, steps):
+    env = wrap(Counting(length=11, ending="terminal"), repeat=repeat, time_limit=4)
+    for seed in (1, 2):
+        record, taken = env.reset(seed), 0
+        while not record["is_last"]:
+            record = env.step(LEFT)
+            taken += 1
+        assert taken == steps
+        assert record["index"] == 4 and not record["is_terminal"]
+
+
+def test_a_true_end_at_the_time_limit_stays_terminal():
+    env = TimeLimit(Counting(length=4, ending="terminal"), 4)
+    record = env.reset(0)
+    while not record["is_last"]:
+        record = env.step(LEFT)
+    assert record["is_terminal"]
+
+
+def test_padding_keeps_the_pixels_in_the_middle():
+    inner = Mixed(size=48)
+    env = Resize(inner, (64, 50), "pad")
+    assert env.spaces.obs["image"].shape == (64, 50, 3)
+    image = env.reset(3)["image"]
+    assert (image[8:56, 1:49] == Mixed(size=48).reset(3)["image"]).all()
+    border = image.copy()
+    border[8:56, 1:49] = 0
+    assert not border.any()
+
+
+def test_resizing_keeps_the_mean_and_every_channel_apart():
+    env = Resize(Mixed(size=96), (48, 48))
+    image, original = env.reset(3)["image"], Mixed(size=96).reset(3)["image"]
+    assert image.shape == (48, 48, 3) and image.dtype == np.uint8
+    np.testing.assert_allclose(image.mean((0, 1)), original.mean((0, 1)), atol=1.0)
+
+
+def test_resizing_handles_any_number_of_channels():
+    from dreamer_jax.envs.images import resized
+
+    image = np.zeros((20, 30, 5), np.uint8)
+    image[..., 3] = 200
+    small = resized(image, (10, 15))
+    assert small.shape == (10, 15, 5)
+    assert (small[..., 3] == 200).all() and not small[..., 4].any()
+
+
+def test_wrapped_environments_keep_the_contract():
+    assert check_env(lambda: wrap(Mixed(), repeat=2, time_limit=7, size=(64, 64))) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repeat": 0},
+        {"time_limit": 0},
+        {"size": (16, 16), "fit": "pad"},
+        {"size": (9, 9), "fit": "x"},
+    ],
+)
+def test_senseless_options_are_refused(options):
+    with pytest.raises(UserError):
+        wrap(Mixed(), **options)
