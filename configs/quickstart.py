@@ -12,16 +12,17 @@ def get_config() -> ConfigDict:
     """Return the preset."""
     config = default.get_config()
     config.task = "gymnasium:CartPole-v1"
-    config.steps = 10_000
-    config.size = "100k"
-    config.envs = 4
-    config.batch_size = 8
-    config.batch_length = 32
-    config.train_ratio = 128.0
+    # Many environments and small batches: real time is scarce here, environment steps are not.
+    config.steps = 112_000
+    config.size = "500k"
+    config.envs = 16
+    config.batch_size = 4
+    config.batch_length = 16
+    config.train_ratio = 4.0  # one update per step of all environments
     config.agent.learning_rate = 3e-4  # founding document, "small-scale problems"
     config.agent.actor_learning_rate = 1e-4  # likewise
     config.agent.critic_learning_rate = 1e-4  # likewise
-    config.log.every = 200
+    config.log.every = 1000
     config.evaluation.episodes = 100
     config.evaluation.envs = 20
     config.evaluation.video = True

@@ -16,7 +16,7 @@ COMMANDS = {
     "evaluate": "run episodes with a trained agent",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
-BAD_INPUT = 2
+BAD_INPUT, RESUMABLE = 2, 75
 
 
 def usage() -> str:
@@ -47,8 +47,11 @@ def main() -> None:
     try:
         code = run(sys.argv[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         code = BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; a training run continues from its last checkpoint", file=sys.stderr)
+        code = RESUMABLE
     sys.exit(code)
 
 
