@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.task = "gymnasium:CartPole-v1"
     # Many environments and small batches: real time is scarce here, environment steps are not.
-    config.steps = 112_000
+    config.steps = 160_000
     config.size = "500k"
     config.envs = 16
     config.batch_size = 4

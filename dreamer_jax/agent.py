@@ -197,10 +197,10 @@ class Agent(NamedTuple):
 
 def _optimizer_metrics(grads: Any, updates: Any, params: Any) -> Metrics:
     count = sum(x.size for x in jax.tree.leaves(params))
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     return {
         "opt/grad_norm": grad_norm,
         "opt/grad_rms": grad_norm / count**0.5,
-        "opt/update_rms": optax.global_norm(updates) / count**0.5,
-        "opt/param_rms": optax.global_norm(params) / count**0.5,
+        "opt/update_rms": optax.tree.norm(updates) / count**0.5,
+        "opt/param_rms": optax.tree.norm(params) / count**0.5,
     }

@@ -118,10 +118,15 @@ _NETWORKS = {
 }
 
 
-def _get(options: Mapping[str, Any], dotted: str) -> Any:
+def get_option(options: Mapping[str, Any], dotted: str) -> Any:
+    """Return an option by its dotted name.
+
+    Raises:
+        UserError: If it is missing.
+    """
     value: Any = options
     for part in dotted.split("."):
-        if part not in value:
+        if not isinstance(value, Mapping) or part not in value:
             raise UserError(f"the maintained code's option {dotted} is missing")
         value = value[part]
     return value
@@ -138,32 +143,33 @@ def import_options(options: Mapping[str, Any], defaults: ConfigDict) -> tuple[Co
         UserError: For a missing option, or one that has no counterpart here; names it.
     """
     for dotted, value in _FIXED.items():
-        if _get(options, dotted) != value:
+        if (theirs := get_option(options, dotted)) != value:
             raise UserError(
-                f"the maintained code's {dotted}={_get(options, dotted)!r} is not offered here, "
-                f"only {value!r}"
+                f"the maintained code's {dotted}={theirs!r} is not offered here, only {value!r}"
             )
     widths = _widths(options)
     agent = ConfigDict(defaults.to_dict())
     for ours, dotted in _SAME.items():
-        agent[ours] = type(agent[ours])(_get(options, dotted))
+        agent[ours] = type(agent[ours])(get_option(options, dotted))
     for ours, theirs in _LOSSES.items():
-        agent.loss_scales[ours] = float(_get(options, f"loss_scales.{theirs}"))
+        agent.loss_scales[ours] = float(get_option(options, f"loss_scales.{theirs}"))
     agent.actor_unimix = 0.0  # its policy.unimix never reaches the distribution
     return agent, widths
 
 
 def _widths(options: Mapping[str, Any]) -> Widths:
-    if (ours := _get(options, "value.bins")) != (theirs := _get(options, "rewhead.bins")):
+    if (ours := get_option(options, "value.bins")) != (
+        theirs := get_option(options, "rewhead.bins")
+    ):
         raise UserError(f"the maintained code's value.bins={ours} and rewhead.bins={theirs} differ")
-    rssm = _get(options, "dyn.rssm")
+    rssm = get_option(options, "dyn.rssm")
     return Widths(
         rssm["deter"],
         rssm["hidden"],
         rssm["classes"],
-        _get(options, "enc.simple.depth"),
-        _get(options, "dec.simple.depth"),
-        {ours: _get(options, f"{theirs}.units") for ours, theirs in _NETWORKS.items()},
+        get_option(options, "enc.simple.depth"),
+        get_option(options, "dec.simple.depth"),
+        {ours: get_option(options, f"{theirs}.units") for ours, theirs in _NETWORKS.items()},
     )
 
 

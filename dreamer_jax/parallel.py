@@ -117,6 +117,13 @@ class Compiled:
         key = jax.random.fold_in(self._keys["report"], np.uint32(step))
         return self._report(state, carry, replayed, key)
 
+    def cost(self, state: TrainState, carry: Carry, replayed: Replayed) -> dict[str, float]:
+        """Return what XLA says of one update: FLOPs, and bytes at the peak of memory."""
+        program = self._train.lower(state, carry, replayed, self._keys["train"]).compile()
+        analysis, memory = program.cost_analysis() or {}, program.memory_analysis()
+        peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+        return {"flops": float(analysis.get("flops", 0.0)), "peak_bytes": float(peak)}
+
     def put_batch(self, tree: Any) -> Any:
         """Start the transfer of a host batch; its rows are spread over the mesh."""
         if self._mesh is None:

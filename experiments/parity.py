@@ -107,7 +107,10 @@ def build(case: Case) -> tuple[Agent, TrainState]:
     )
     prefix = "params/"
     params = {k.removeprefix(prefix): v for k, v in case.arrays.items() if k.startswith(prefix)}
-    return agent, import_params(agent.init(jax.random.key(0)), params, case.spaces.obs)
+    # Every parameter comes from the file; optimiser and counters start at zero.
+    shapes = jax.eval_shape(agent.init, jax.random.key(0))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return agent, import_params(zeros, params, case.spaces.obs)
 
 
 def read_batch(case: Case, index: int) -> Replayed:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MIXED, VECTOR, B, D, K, S, T, random_batch, random_state, tiny_agent
+from tiny import MIXED, VECTOR, B, D, K, S, T, quick_jit, random_batch, random_state, tiny_agent
 
 from dreamer_jax.agent import Agent
 from dreamer_jax.nets.decoder import recon_loss
@@ -59,7 +59,7 @@ class Seen:
         model = self.agent.world_model
         if not contdisc:
             model = dataclasses.replace(model, cont_target_scale=1.0)
-        run = jax.jit(lambda p, o, b: model.losses(p, o, b))
+        run = quick_jit(lambda p, o, b: model.losses(p, o, b))
         return run(self.state.params, self.observed, self.replayed.records)
 
 

@@ -6,6 +6,7 @@ compiling the initialisers of many layers would take longer than most tests.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -23,12 +24,19 @@ from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces, TrainState
 B, T, H = 2, 5, 3
 D, S, K, HIDDEN, UNITS, BLOCKS = 24, 3, 5, 7, 11, 4
 F32 = jnp.dtype("float32")
+# `jax.jit` for programs that run once or twice, where compiling is all the time there is.
+quick_jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
 INT, FLOAT, BYTE = np.dtype("int32"), np.dtype("float32"), np.dtype("uint8")
 
 VECTOR = Spaces({"speed": Space(FLOAT, (3,))}, {"steer": Space(FLOAT, (2,))})
 MIXED = Spaces(
     obs={
-        "camera": Space(BYTE, (24, 24, 1)),
         "matrix": Space(FLOAT, (2, 3)),
         "token": Space(INT, (), 7),
     },
@@ -37,6 +45,9 @@ MIXED = Spaces(
         "keys": Space(INT, (3,), 2),
         "steer": Space(FLOAT, (2,)),
     },
+)
+PICTURES = Spaces(
+    {"camera": Space(BYTE, (24, 24, 1)), "speed": Space(FLOAT, (3,))}, {"jump": Space(INT, (), 4)}
 )
 
 

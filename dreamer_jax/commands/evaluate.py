@@ -21,16 +21,16 @@ def main(arguments: Sequence[str]) -> int:
     flags.DEFINE_string("logdir", "", "directory of the run", flag_values=values)
     flags.DEFINE_integer("episodes", 100, "episodes to run", flag_values=values)
     flags.DEFINE_integer("envs", 16, "environments stepped together", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "seed of environments and sampling", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "seed of the environments", flag_values=values)
     flags.DEFINE_integer("step", -1, "grad steps of the checkpoint; -1: newest", flag_values=values)
     flags.DEFINE_bool("sample", False, "sample actions instead of the mode", flag_values=values)
     flags.DEFINE_string("video", "", "file for a video of one episode", flag_values=values)
     parse(values, arguments)
     if not values.logdir:
         raise UserError("evaluate needs --logdir=DIRECTORY of a training run")
-    for name, count in {"episodes": values.episodes, "envs": values.envs}.items():
-        if count < 1:
-            raise UserError(f"--{name}={count}; it must be at least 1")
+    for name, least in {"episodes": 1, "envs": 1, "seed": 0}.items():
+        if (given := getattr(values, name)) < least:
+            raise UserError(f"--{name}={given}; it must be at least {least}")
     step = None if values.step < 0 else values.step
     saved = load_saved(Path(values.logdir), find_size, step)
     number = min(values.envs, values.episodes)
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     if result.frames is not None:
         write_video(Path(values.video), result.frames, 30)
         print(f"video: {values.video}")
+    elif values.video:
+        print("no video: the environment shows no picture")
     kind = "sampled" if values.sample else "greedy"
     print(f"{kind} evaluation after {saved.grad_steps:,} updates: {describe(result.scores)}")
     return 0

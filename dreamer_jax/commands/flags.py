@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from dreamer_jax.config import config_path, load_config
+from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 
 
 def new_flags() -> flags.FlagValues:
@@ -18,84 +20,84 @@ def new_flags() -> flags.FlagValues:
     return flags.FlagValues()
 
 
-def define_config(values: flags.FlagValues, default: str) -> None:
-    """Define `--config=PRESET_OR_PATH` with overrides `--config.key=value`."""
-    config_flags.DEFINE_config_file(
+def define_config(values: flags.FlagValues, default: str, arguments: Sequence[str]) -> list[str]:
+    """Define the overrides `--config.key=value` of the config that `--config=` names.
+
+    Args:
+        values: Gets the flag `config`, and one for each override in `arguments`.
+        default: Preset to take if `arguments` name none.
+        arguments: After the command's name.
+
+    Returns:
+        The arguments without `--config=`.
+
+    Raises:
+        UserError: For an unknown preset, file or config key.
+    """
+    name, rest = default, []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option not in ("--config", "-config"):
+            rest.append(argument)
+        elif equals:
+            name = value
+        else:
+            raise UserError("write --config=PRESET or --config=PATH, with the equals sign")
+    config = load_config(name)
+    _check_keys(config, rest)
+    text = "preset name or path of a config file; --config.KEY=value changes one of its options"
+    config_flags.DEFINE_config_dict(
         "config",
-        str(config_path(default)),
-        "preset name or path of a config file",
+        config,
+        text,
         lock_config=True,
         flag_values=values,
+        # It would otherwise read the command line of the process, whoever calls this.
+        sys_argv=["dreamer-jax", *rest],
     )
+    return rest
 
 
 def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     """Parse arguments after the command's name.
 
     Raises:
-        UserError: For an unknown flag, config key or preset, or a value of the wrong type.
+        UserError: For an unknown flag, or a value of the wrong type.
+        SystemExit: After printing the options, if `--help` is among the arguments.
     """
-    arguments = [_resolve_preset(argument) for argument in arguments]
+    if {"-h", "--help"} & {*arguments}:
+        print(values.get_help())
+        raise SystemExit(0)
     try:
         rest = values(["dreamer-jax", *arguments])
     except flags.UnrecognizedFlagError as error:
-        raise UserError(_unknown_flag(error.flagname, arguments)) from error
-    except (AttributeError, KeyError) as error:
-        raise UserError(_unknown_key(_first_word(str(error)), arguments)) from error
+        known = ", ".join(f"--{name}" for name in sorted(values) if "." not in name)
+        raise UserError(f"unknown option --{error.flagname}; options are {known}") from error
     except (flags.Error, ValueError, TypeError) as error:
-        raise UserError(str(error).replace("\n", " ")) from error
+        raise UserError(str(error)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
 
 
-def check_counts(config: ConfigDict) -> None:
-    """Refuse counts and rates that no run can have.
-
-    Raises:
-        UserError: Naming the first option that is out of range.
-    """
-    least = {"steps": 1, "envs": 1, "batch_size": 1, "batch_length": 2, "seed": 0}
-    for name, bound in least.items():
-        if config[name] < bound:
-            raise UserError(f"config.{name}={config[name]}; it must be at least {bound}")
-    if config.train_ratio <= 0:
-        raise UserError(f"config.train_ratio={config.train_ratio}; it must be above 0")
-    if config.replay.context not in (0, 1):
-        raise UserError(f"config.replay.context={config.replay.context}; it must be 0 or 1")
-
-
-def _resolve_preset(argument: str) -> str:
-    for prefix in ("--config=", "-config="):
-        if argument.startswith(prefix):
-            return f"--config={config_path(argument.removeprefix(prefix))}"
-    return argument
+def _check_keys(config: ConfigDict, arguments: Sequence[str]) -> None:
+    """Refuse overrides of keys that the config does not have."""
+    leaves = _leaves(config)
+    for argument in arguments:
+        if (found := _OVERRIDE.match(argument)) and (key := found[1]) not in leaves:
+            if any(leaf.startswith(f"{key}.") for leaf in leaves):
+                raise UserError(
+                    f"config key {key!r} holds options; write --config.{key}.NAME=value"
+                )
+            last = key.rpartition(".")[2]
+            names = {leaf.rpartition(".")[2]: leaf for leaf in leaves}
+            near = [names[name] for name in difflib.get_close_matches(last, names, 3)]
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise UserError(f"unknown config key {key!r}{hint}")
 
 
-def _first_word(message: str) -> str:
-    """Return the key that ml_collections complains about: the first name in its message."""
-    found = re.search(r"\w+", message.replace("\\n", " "))
-    return found[0] if found else message
-
-
-def _unknown_flag(name: str, arguments: Sequence[str]) -> str:
-    if not name.startswith("config."):
-        return f"unknown option --{name}; options are --config, --config.KEY, --logdir"
-    return _unknown_key(name.removeprefix("config."), arguments)
-
-
-def _unknown_key(key: str, arguments: Sequence[str]) -> str:
-    files = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
-    known = _keys(load_config(files[-1] if files else str(config_path("default"))))
-    last = key.rpartition(".")[2]
-    names = {k.rpartition(".")[2]: k for k in known}
-    near = [names[k] for k in difflib.get_close_matches(last, names, 3)]
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown config key {key!r}{hint}"
-
-
-def _keys(config: ConfigDict, prefix: str = "") -> list[str]:
+def _leaves(config: ConfigDict, prefix: str = "") -> list[str]:
     keys = []
     for key, value in config.items():
         nested = isinstance(value, ConfigDict)
-        keys += _keys(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+        keys += _leaves(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
     return keys

@@ -7,6 +7,7 @@ from (`--config.from_checkpoint=DIR`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from dreamer_jax.commands.flags import new_flags, parse
+from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.compat import import_optimizer, import_params
-from dreamer_jax.compat_options import import_options, size_name
+from dreamer_jax.compat_options import get_option, import_options, size_name
 from dreamer_jax.compat_pickle import read_author_checkpoint
 from dreamer_jax.config import find_size, load_config
 from dreamer_jax.envs.registry import make_env
@@ -25,6 +27,7 @@ from dreamer_jax.parallel import compile_agent, name_arrays
 from dreamer_jax.runtime.checkpoint import Checkpointer
 from dreamer_jax.runtime.lock import RunLock
 from dreamer_jax.runtime.rundir import RunDir, claim
+from dreamer_jax.types import TrainState
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,9 +46,12 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"import_author needs --{name}=…: {values[name].help}")
     config = import_config(_read_yaml(Path(values.config_yaml)), values.task)
     rundir = RunDir(Path(values.logdir))
+    if rundir.config.exists():
+        raise UserError(f"{rundir.root} already holds a run; choose a new --logdir")
+    state = convert(config, Path(values.checkpoint))
     with RunLock(rundir.root):
         claim(rundir, config.to_dict())
-        updates = convert(config, Path(values.checkpoint), rundir)
+        updates = write(state, rundir)
     print(f"imported {updates:,} updates into {rundir.root}")
     return 0
 
@@ -54,28 +60,41 @@ def import_config(options: Mapping[str, Any], task: str) -> ConfigDict:
     """Return our config for the maintained code's whole configuration.
 
     Raises:
-        UserError: For an option that has no counterpart here; names it.
+        UserError: For a missing option, or one that has no counterpart here; names it.
     """
+    get = partial(get_option, options)
     config = ConfigDict(load_config("default").to_dict())
-    agent, widths = import_options(options["agent"], config.agent)
+    agent, widths = import_options(get("agent"), config.agent)
     config.agent, config.size, config.task = agent, size_name(widths), task
-    config.seed, config.envs = options["seed"], options["run"]["envs"]
-    config.steps, config.train_ratio = int(options["run"]["steps"]), options["run"]["train_ratio"]
-    config.batch_size, config.batch_length = options["batch_size"], options["batch_length"]
-    config.replay.capacity = int(options["replay"]["size"])
-    config.replay.context = options["replay_context"]
+    try:
+        config.seed, config.envs = get("seed"), get("run.envs")
+        config.steps, config.train_ratio = int(get("run.steps")), float(get("run.train_ratio"))
+        config.batch_size, config.batch_length = get("batch_size"), get("batch_length")
+        config.replay.capacity = int(get("replay.size"))
+        config.replay.context = get("replay_context")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the config.yaml cannot be used: {error}") from error
+    check_limits(config, find_size(config.size))
     return config
 
 
-def convert(config: ConfigDict, checkpoint: Path, rundir: RunDir) -> int:
-    """Write the checkpoint in our format; return its number of updates."""
+def convert(config: ConfigDict, checkpoint: Path) -> TrainState:
+    """Return the checkpoint's parameters, optimiser and update count as our train state.
+
+    Raises:
+        UserError: If the file is damaged, or does not fit the config and the task.
+    """
     env = make_env(config.task, **config.env.to_dict())
     spaces = env.spaces
     env.close()
     params, _ = read_author_checkpoint(checkpoint)
     compiled = compile_agent(config, find_size(config.size), spaces)
     state = import_params(compiled.init(), params, spaces.obs)
-    state = import_optimizer(state, params, spaces.obs)
+    return import_optimizer(state, params, spaces.obs)
+
+
+def write(state: TrainState, rundir: RunDir) -> int:
+    """Write a checkpoint that holds this state alone; return its number of updates."""
     updates = int(state.grad_steps)
     checkpointer = Checkpointer(rundir.checkpoints, keep=1)
     checkpointer.save(updates, name_arrays(state, "state/"), {})

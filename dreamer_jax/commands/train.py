@@ -9,13 +9,14 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from dreamer_jax.commands.flags import check_counts, define_config, new_flags, parse
+from dreamer_jax.commands.flags import define_config, new_flags, parse
+from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.config import find_size
 from dreamer_jax.runtime.evaluation import describe
 from dreamer_jax.runtime.lock import RunLock
-from dreamer_jax.runtime.media import learning_curve, write_video
+from dreamer_jax.runtime.media import learning_curve, without_pictures, write_video
 from dreamer_jax.runtime.metrics import read_rows
-from dreamer_jax.runtime.rundir import RunDir, claim
+from dreamer_jax.runtime.rundir import RunDir, check_config, claim
 from dreamer_jax.runtime.signals import StopRequest
 from dreamer_jax.runtime.training import Training
 
@@ -26,7 +27,7 @@ VIDEO_FPS = 30
 def main(arguments: Sequence[str]) -> int:
     """Train, or continue the run in `--logdir`; return the exit code."""
     values = new_flags()
-    define_config(values, "default")
+    arguments = define_config(values, "default", arguments)
     flags.DEFINE_string("logdir", "", "run directory; the same one resumes", flag_values=values)
     parse(values, arguments)
     return run_training(values.config, Path(values.logdir or default_logdir(values.config)))
@@ -44,33 +45,38 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
     Raises:
         UserError: If the config, the environment or the directory cannot be used.
     """
-    check_counts(config)
-    size, rundir = find_size(config.size), RunDir(logdir)
-    with RunLock(logdir), StopRequest() as stop:
-        claim(rundir, config.to_dict())
-        training = Training(config, size, rundir)
-        try:
+    size, rundir, plain = find_size(config.size), RunDir(logdir), config.to_dict()
+    check_limits(config, size)
+    check_config(rundir, plain)
+    # Whatever a person got wrong shows up before anything is written.
+    training = Training(config, size, rundir)
+    try:
+        with RunLock(logdir), StopRequest() as stop:
             print(training.describe(), flush=True)
             if training.restore():
                 print(f"continuing after {training.driver.policy_steps:,} policy steps")
-            if not training.run(stop):
-                print(f"stopped; the same command with --logdir={logdir} continues")
-                return RESUMABLE
-            if config.evaluation.episodes:
+            claim(rundir, plain)
+            finished = training.run(stop)
+            if finished and config.evaluation.episodes:
                 finish(training)
-        finally:
-            training.close()
-    return FINISHED
+            if training.checkpoints.last_error is not None:
+                raise training.checkpoints.last_error  # nothing to resume from, or to load
+            if not finished:
+                print(f"stopped; the same command with --logdir={logdir} continues")
+            return FINISHED if finished else RESUMABLE
+    finally:
+        training.close()
 
 
 def finish(training: Training) -> None:
     """Evaluate, and leave score, learning curve and video for people to look at."""
     result, rundir = training.evaluate(), training.rundir
-    curve = rundir.media / "learning_curve.png"
-    learning_curve(curve, {"": read_rows(rundir.metrics)}, training.config.task)
-    print(f"learning curve: {curve}")
+    curve, video = rundir.media / "learning_curve.png", rundir.media / "evaluation.mp4"
+    with without_pictures(print):
+        learning_curve(curve, {"": read_rows(rundir.metrics)}, training.config.task)
+        print(f"learning curve: {curve}")
     if result.frames is not None:
-        video = rundir.media / "evaluation.mp4"
-        write_video(video, result.frames, VIDEO_FPS)
-        print(f"video: {video}")
+        with without_pictures(print):
+            write_video(video, result.frames, VIDEO_FPS)
+            print(f"video: {video}")
     print(f"greedy evaluation: {describe(result.scores)}", flush=True)

@@ -8,6 +8,7 @@ seeding.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -116,6 +117,8 @@ class GymnasiumEnv:
         """Return the environment's own picture if it was made with `rgb_array`."""
         if self._env.render_mode != "rgb_array":
             return None
+        # Pictures need no screen; without this SDL looks for one and complains on stderr.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         picture: Any = self._env.render()
         return None if picture is None else np.asarray(picture, np.uint8)
 

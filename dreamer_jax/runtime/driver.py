@@ -24,7 +24,7 @@ class Episode(NamedTuple):
 
     score: float  # undiscounted sum of rewards
     length: int  # policy steps
-    logs: dict[str, float]  # mean of each `log/...` key over the episode
+    logs: dict[str, float]  # mean of each `log/...` key over the steps that reported it
 
 
 def replay_record(records: Record, actions: Mapping[str, np.ndarray], spaces: Spaces) -> Record:
@@ -62,7 +62,7 @@ class Driver:
         self._records: Record = {}
         self._score = np.zeros(envs.number)
         self._length = np.zeros(envs.number, np.int64)
-        self._logs: dict[str, np.ndarray] = {}
+        self._logs: dict[str, np.ndarray] = {}  # [2, E] sum and count by key
 
     @property
     def env_steps(self) -> int:
@@ -104,7 +104,7 @@ class Driver:
             "records": self._records,
             "score": self._score,
             "length": self._length,
-            "logs": self._logs,
+            "logs": {**self._logs},
             "envs": self._envs.state(),
         }
         return name_arrays(self._carry, "policy_carry/"), host
@@ -134,15 +134,20 @@ class Driver:
         first = records["is_first"]
         self._score = np.where(first, 0.0, self._score + records["reward"])
         self._length = np.where(first, 0, self._length + 1)
-        for key, value in records.items():
-            if key.startswith("log/"):
-                # NaN marks environments that did not report the key.
-                total = self._logs.get(key, 0.0) + np.nan_to_num(value)
-                self._logs[key] = np.where(first, 0.0, total)
+        self._add_logs(records)
         self.policy_steps += int((~first).sum())
         return [(int(i), self._episode(int(i))) for i in np.flatnonzero(records["is_last"])]
 
+    def _add_logs(self, records: Record) -> None:
+        """Sum and count what was reported; NaN marks environments that did not report a key."""
+        first = records["is_first"]
+        for key in {*self._logs, *(key for key in records if key.startswith("log/"))}:
+            held = self._logs.get(key, np.zeros((2, len(first))))
+            value = records.get(key, np.full(len(first), np.nan))
+            new = np.stack([np.nan_to_num(value), ~np.isnan(value)])
+            self._logs[key] = np.where(first, 0.0, held + new)
+
     def _episode(self, index: int) -> Episode:
-        length = int(self._length[index])
-        logs = {key: float(v[index]) / max(1, length) for key, v in self._logs.items()}
-        return Episode(float(self._score[index]), length, logs)
+        sums = {key: held[:, index] for key, held in self._logs.items()}
+        logs = {key: float(total / count) for key, (total, count) in sums.items() if count}
+        return Episode(float(self._score[index]), int(self._length[index]), logs)

@@ -55,10 +55,11 @@ def evaluate(
     finished: list[list[Episode]] = [[] for _ in range(envs.number)]
     frames: list[np.ndarray] = []
     while any(len(done) < int(q) for done, q in zip(finished, quota, strict=True)):
+        filming = video and not finished[0]  # the end of the episode included
         for index, episode in driver.step(params):
             if len(finished[index]) < quota[index]:
                 finished[index].append(episode)
-        if video and not finished[0]:
+        if filming:
             picture = driver.render(0)
             video = picture is not None
             frames.extend([picture] if picture is not None else [])

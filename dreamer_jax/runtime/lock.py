@@ -23,12 +23,15 @@ class RunLock:
         logdir: Directory of the run; made if it is missing.
 
     Raises:
-        UserError: If another run holds it.
+        UserError: If another run holds it, or it cannot be made or written.
     """
 
     def __init__(self, logdir: Path) -> None:
-        logdir.mkdir(parents=True, exist_ok=True)
-        self._file = open(logdir / ".lock", "a+", encoding="utf-8")
+        try:
+            logdir.mkdir(parents=True, exist_ok=True)
+            self._file = open(logdir / ".lock", "a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot use {logdir} as a run directory: {error}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

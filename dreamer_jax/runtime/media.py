@@ -7,7 +7,7 @@ Invariant: a file of that name is whole; it is written beside its place and move
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,19 @@ from dreamer_jax.errors import UserError
 _OBSERVING = (44, 160, 44)
 _IMAGINING = (214, 39, 40)
 _FRAME = 2  # pixels
+
+
+class MissingPackage(UserError):
+    """A package of the extra `media` is not installed."""
+
+
+@contextmanager
+def without_pictures(say: Callable[[str], None]) -> Iterator[None]:
+    """Tell that a picture could not be made, where that must not end a run."""
+    try:
+        yield
+    except MissingPackage as error:
+        say(f"no picture: {error}")
 
 
 def tile_open_loop(truth: np.ndarray, prediction: np.ndarray, context: int) -> np.ndarray:
@@ -66,7 +79,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
 
     Raises:
         ValueError: If the frames have another shape or dtype.
-        UserError: If PyAV is not installed.
+        MissingPackage: If PyAV is not installed.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
         raise ValueError(f"frames are {frames.dtype}{frames.shape}, not uint8 [T ≥ 1, h, w, 3]")
@@ -95,7 +108,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
     Raises:
         ValueError: If the image has another shape or dtype.
-        UserError: If Pillow is not installed.
+        MissingPackage: If Pillow is not installed.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise ValueError(f"image is {image.dtype}{image.shape}, not uint8 [h, w, 3]")
@@ -119,7 +132,7 @@ def learning_curve(
         title: Heading, such as the task.
 
     Raises:
-        UserError: If Matplotlib is not installed.
+        MissingPackage: If Matplotlib is not installed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -168,5 +181,5 @@ def _replacing(path: Path) -> Iterator[Path]:
         temp.unlink(missing_ok=True)
 
 
-def _missing(package: str) -> UserError:
-    return UserError(f"this needs {package}: pip install 'dreamer-jax[media]'")
+def _missing(package: str) -> MissingPackage:
+    return MissingPackage(f"this needs {package}: pip install 'dreamer-jax[media]'")

@@ -55,25 +55,38 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
             yield f"{name}: {theirs!r} → {ours!r}"
 
 
+def check_config(rundir: RunDir, config: Mapping[str, Any]) -> None:
+    """Check that the directory holds no run, or one with the same config; changes nothing.
+
+    Args:
+        rundir: Need not exist.
+        config: Plain nested config.
+
+    Raises:
+        UserError: If it holds a run with another config; names what differs.
+    """
+    if not rundir.config.exists():
+        return
+    old, new = read_config(rundir), json.loads(json.dumps(config))  # as it reads from a file
+    old, new = ({k: v for k, v in each.items() if k not in FREE} for each in (old, new))
+    if changed := list(differences(old, new)):
+        raise UserError(
+            f"{rundir.root} holds a run with another config ({'; '.join(changed)}); "
+            "use the same options or another --logdir"
+        )
+
+
 def claim(rundir: RunDir, config: Mapping[str, Any]) -> None:
-    """Write the config of a new run, or check that an old one's is the same.
+    """Write the config of a run.
 
     Args:
         rundir: Locked by this process.
         config: Plain nested config.
 
     Raises:
-        UserError: If the directory holds a run with another config; names what differs.
+        UserError: As `check_config` does.
     """
-    config = json.loads(json.dumps(config))  # as it reads after a round trip
-    if rundir.config.exists():
-        old = read_config(rundir)
-        changed = [line for line in differences(old, config) if not line.startswith(FREE)]
-        if changed:
-            raise UserError(
-                f"{rundir.root} holds a run with another config ({'; '.join(changed)}); "
-                "use the same options or another --logdir"
-            )
+    check_config(rundir, config)
     temp = rundir.config.with_suffix(".tmp")
     with temp.open("w", encoding="utf-8") as file:
         json.dump(config, file, indent=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,9 +47,13 @@ def load_saved(logdir: Path, find_size: Callable[[str], Any], step: int | None =
     """
     rundir = RunDir(logdir)
     config = ConfigDict(read_config(rundir))
-    found = Checkpointer(rundir.checkpoints, config.checkpoint.keep).load(step)
+    skipped: list[str] = []
+    found = Checkpointer(rundir.checkpoints, config.checkpoint.keep, warn=skipped.append).load(step)
     if found is None:
-        raise UserError(f"{logdir} holds no whole checkpoint yet; train first")
+        reason = "; ".join(skipped) or "none was saved yet; train first"
+        raise UserError(f"{logdir} holds no whole checkpoint: {reason}")
+    for message in skipped:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
     compiled = compile_agent(config, find_size(config.size), _spaces(config))
     state = compiled.shape()
     expected = array_table(state, "state/")
@@ -96,7 +101,7 @@ class Player:
             values in −1 … 1 of continuous ones.
 
         Raises:
-            UserError: If a key is missing or a shape differs.
+            UserError: If a key is missing, is not numeric, or has another shape.
         """
         named = obs if isinstance(obs, dict) else {min(self.spaces.obs): obs}
         batch = {key: self._check(named, key)[None] for key in self.spaces.obs}
@@ -121,7 +126,10 @@ class Player:
         space = self.spaces.obs[key]
         if key not in obs:
             raise UserError(f"the observation lacks {key!r}; it needs {sorted(self.spaces.obs)}")
-        value = np.asarray(obs[key], space.dtype)
+        try:
+            value = np.asarray(obs[key], space.dtype)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{key!r} cannot be read as {space.dtype}: {error}") from error
         if value.shape != space.shape:
             raise UserError(f"{key!r} has shape {value.shape}, the agent knows {space.shape}")
         return value

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,19 @@ from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.errors import UserError
 from dreamer_jax.parallel import Compiled, array_table, compile_agent, to_host
-from dreamer_jax.replay import Replay, check_memory, collect_garbage, replay_bytes
-from dreamer_jax.runtime.checkpoint import Checkpointer, match_tree
+from dreamer_jax.replay import (
+    CorruptReplayError,
+    Replay,
+    check_memory,
+    collect_garbage,
+    replay_bytes,
+)
+from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.learner import Learner, Ratio
-from dreamer_jax.runtime.media import tile_open_loop, write_video
+from dreamer_jax.runtime.media import tile_open_loop, without_pictures, write_video
 from dreamer_jax.runtime.metrics import JsonlOutput, Metrics, Output, TensorBoardOutput
 from dreamer_jax.runtime.rundir import RunDir
 from dreamer_jax.runtime.signals import StopRequest
@@ -86,16 +93,21 @@ class Training:
         self.config, self.rundir = config, rundir
         make = partial(make_env, config.task, **config.env.to_dict())
         self.envs = VectorEnv(make, config.envs, seed=config.seed, workers=config.env_workers)
-        self.compiled = compile_agent(config, size, self.envs.spaces)
-        self.replay = make_replay(config, self.envs.spaces, self.compiled)
-        self.driver = Driver(self.envs, self.compiled, self.replay.add)
-        self.learner = Learner(self.compiled, self.replay)
-        self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
-        self.metrics = Metrics([])
-        self.line = LiveLine(sys.stdout, config.steps)
-        self.checkpoints = Checkpointer(
-            rundir.checkpoints, config.checkpoint.keep, self._collect, self.line.say
-        )
+        with ExitStack() as undo:  # no worker outlives what fails below
+            undo.callback(self.envs.close)
+            self.compiled = compile_agent(config, size, self.envs.spaces)
+            self.replay = make_replay(config, self.envs.spaces, self.compiled)
+            self.driver = Driver(self.envs, self.compiled, self.replay.add)
+            self.learner = Learner(self.compiled, self.replay)
+            self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
+            self.metrics = Metrics([])
+            self.line = LiveLine(sys.stdout, config.steps)
+            self.checkpoints = Checkpointer(
+                rundir.checkpoints, config.checkpoint.keep, self._collect, self.line.say
+            )
+            if config.from_checkpoint and not self.checkpoints.history():
+                self._adopt(RunDir(Path(config.from_checkpoint)))
+            undo.pop_all()
 
     def describe(self) -> str:
         """Return what a person wants to know before a run: task, agent, memory, environments."""
@@ -110,21 +122,16 @@ class Training:
         """Continue from the newest whole checkpoint; return whether there was one.
 
         Raises:
-            UserError: If it belongs to another agent.
+            UserError: If it belongs to another agent, none is whole, or its replay is damaged.
         """
         found = self.checkpoints.load()
         if found is not None:
-            own, _ = self.learner.state()
-            arrays = {k: v for k, v in found.arrays.items() if not k.startswith("policy_")}
-            match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, arrays)
-            self.learner.load_state(found.arrays, found.host["learner"])
-            self.replay.restore(self.rundir.replay, found.host["replay"])
-            self.ratio.load_state(found.host["ratio"])
-            lost = self.driver.load_state(found.arrays, found.host["driver"])
-            for index in lost:
-                self.line.say(f"environment {index}: open episode could not be continued, closed")
-        elif self.config.from_checkpoint:
-            self._adopt(RunDir(Path(self.config.from_checkpoint)))
+            self._load(found)
+        elif self.checkpoints.history():
+            # Going on from the start would remove them.
+            raise UserError(
+                f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start anew"
+            )
         self.metrics = Metrics(self._outputs(self._counters()))
         if found is not None:
             self.metrics.load_state_dict(found.host["metrics"])
@@ -188,6 +195,20 @@ class Training:
         self.metrics.close()
         self.envs.close()
 
+    def _load(self, found: Checkpoint) -> None:
+        own, _ = self.learner.state()
+        arrays = {k: v for k, v in found.arrays.items() if not k.startswith("policy_")}
+        match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, arrays)
+        self.learner.load_state(found.arrays, found.host["learner"])
+        try:
+            self.replay.restore(self.rundir.replay, found.host["replay"])
+        except CorruptReplayError as error:
+            raise UserError(f"checkpoint {found.step} cannot be continued: {error}") from error
+        self.ratio.load_state(found.host["ratio"])
+        lost = self.driver.load_state(found.arrays, found.host["driver"])
+        for index in lost:
+            self.line.say(f"environment {index}: open episode could not be continued, closed")
+
     def _adopt(self, other: RunDir) -> None:
         """Start from the newest agent of another run: parameters, optimiser, statistics."""
         found = Checkpointer(other.checkpoints, keep=1, warn=self.line.say).load()
@@ -233,7 +254,8 @@ class Training:
             truth = np.asarray(replayed.records.obs[key])[: len(predicted), context:] / 255
             video = tile_open_loop(truth.astype(np.float32), predicted, half)
             name = f"open_loop_{key.replace('/', '_')}_{self.driver.policy_steps:09d}.mp4"
-            write_video(self.rundir.media / name, video, FPS)
+            with without_pictures(self.line.say):
+                write_video(self.rundir.media / name, video, FPS)
 
     def _collect(self, hosts: list[dict[str, Any]]) -> None:
         collect_garbage(self.rundir.replay, [host["replay"] for host in hosts])

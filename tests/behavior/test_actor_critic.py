@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tiny import quick_jit
 
 from dreamer_jax.behavior.actor_critic import ActorCritic, ReturnScaling
 from dreamer_jax.behavior.imagination import Actor, Imagined
@@ -106,9 +107,7 @@ def _value(feat: np.ndarray, bonus: float = 0.0) -> np.ndarray:
 
 def _twohot_loss(feat: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the cross-entropy with the dense two-hot target built by interpolation."""
-    dense = np.stack(
-        [np.interp(target, BINS, np.eye(len(BINS))[i]) for i in range(len(BINS))], -1
-    )
+    dense = np.stack([np.interp(target, BINS, np.eye(len(BINS))[i]) for i in range(len(BINS))], -1)
     return -(dense * np.log(_softmax(feat[..., 2 : 2 + len(BINS)]))).sum(-1)
 
 
@@ -156,7 +155,7 @@ STATS = {"low": jnp.float32(-1.0), "high": jnp.float32(2.0)}
 @pytest.mark.parametrize("slow_target", [False, True])
 def test_imagined_losses_equal_the_equations(contdisc: bool, slow_target: bool) -> None:
     behavior, imagined = _behavior(contdisc=contdisc, slow_target=slow_target), _imagined()
-    run = jax.jit(lambda i: behavior.imagined_losses(PARAMS, SLOW, STATS, ReadWorld(), i))
+    run = quick_jit(lambda i: behavior.imagined_losses(PARAMS, SLOW, STATS, ReadWorld(), i))
     losses, stats, metrics, returns = run(imagined)
     feat, action = np.asarray(imagined.feat, np.float64), np.asarray(imagined.action["jump"])
     want = _expected(feat, action, contdisc, slow_target)
@@ -179,7 +178,7 @@ def test_actor_and_critic_losses_stop_at_the_features() -> None:
         losses, *_ = behavior.imagined_losses(params, slow, STATS, ReadWorld(), rollout)
         return losses["actor"].sum() + losses["critic"].sum()
 
-    grad = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+    grad = quick_jit(jax.grad(total, argnums=(0, 1, 2)))
     by_params, by_slow, by_feat = grad(PARAMS, SLOW, imagined.feat)
     assert by_params["actor"]["gain"] != 0 and by_params["critic"]["bonus"] != 0
     assert by_params["world"] == 0
@@ -190,7 +189,7 @@ def test_actor_and_critic_losses_stop_at_the_features() -> None:
 def test_the_actor_gradient_is_reinforce_with_a_baseline() -> None:
     """Through a sampled class there is no other gradient; a pathwise one would be 0.
 
-        d log softmax(g·l)[a] / dg = l[a] − Σ p·l   at g = 1
+    d log softmax(g·l)[a] / dg = l[a] − Σ p·l   at g = 1
     """
     behavior = _behavior(entropy_scale=0.0, scaling=ReturnScaling(0.0, 10.0, 90.0, 3.0))
     imagined = _imagined()
@@ -207,7 +206,7 @@ def test_the_actor_gradient_is_reinforce_with_a_baseline() -> None:
     advantage = (want.returns - _value(feat)[:H]) / 3.0
     logits = feat[:H, :, -ACTIONS:]
     probs = _softmax(logits)
-    grad = jax.jit(jax.jacfwd(loss), static_argnums=1)
+    grad = quick_jit(jax.jacfwd(loss), static_argnums=1)
     for choice in range(ACTIONS):
         score = logits[..., choice] - (probs * logits).sum(-1)
         expected = -weight * score * advantage
@@ -225,14 +224,14 @@ def _records() -> Batch:
 def test_replay_loss_equals_the_equations() -> None:
     behavior, batch = _behavior(), _records()
     feat, boot = _feat(B, T), jnp.asarray(RNG.normal(size=(B, T)), jnp.float32)
-    loss = jax.jit(lambda f: behavior.replay_loss(PARAMS, SLOW, f, batch, boot))(feat)
+    loss = quick_jit(lambda f: behavior.replay_loss(PARAMS, SLOW, f, batch, boot))(feat)
     assert loss.shape == (B, T - 1)
     states = np.asarray(feat, np.float64)
     returns, later = np.zeros((B, T - 1)), np.asarray(boot)[:, -1]
     for t in reversed(range(T - 1)):
-        l = (1 - batch.is_last[:, t + 1]) * LAMBDA
+        trace = (1 - batch.is_last[:, t + 1]) * LAMBDA
         alive = (1 - batch.is_terminal[:, t + 1]) * GAMMA
-        later = batch.reward[:, t + 1] + alive * ((1 - l) * boot[:, t + 1] + l * later)
+        later = batch.reward[:, t + 1] + alive * ((1 - trace) * boot[:, t + 1] + trace * later)
         returns[:, t] = later
     both = _twohot_loss(states, np.pad(returns, ((0, 0), (0, 1))))
     both = both + 0.3 * _twohot_loss(states, _value(states, BONUS))
@@ -252,7 +251,7 @@ def test_the_replay_loss_reaches_the_features_but_not_its_targets() -> None:
     def total(params: Any, slow: Any, feat: jax.Array, boot: jax.Array) -> jax.Array:
         return behavior.replay_loss(params, slow, feat, batch, boot).sum()
 
-    grad = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3)))
+    grad = quick_jit(jax.grad(total, argnums=(0, 1, 2, 3)))
     by_params, by_slow, by_feat, by_boot = grad(PARAMS, SLOW, feat, boot)
     assert by_params["critic"]["bonus"] != 0
     assert by_slow["critic"]["bonus"] == 0

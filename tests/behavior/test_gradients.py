@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import VECTOR, B, random_batch, random_state, tiny_agent
+from tiny import VECTOR, B, quick_jit, random_batch, random_state, tiny_agent
 
 WORLD = ("encoder", "dynamics")
 REACHES = {
@@ -41,7 +41,7 @@ def table() -> Table:
         means, _ = agent.losses(params, state._replace(slow=slow), *aligned, jax.random.key(0))
         return jnp.vdot(choice, jnp.stack([means[name] for name in names]))
 
-    @jax.jit
+    @quick_jit
     def measure(choice: jax.Array) -> dict[str, jax.Array]:
         params, slow = jax.grad(chosen, argnums=(0, 1))(state.params, state.slow, choice)
         leaves = {name: jax.tree.leaves(tree) for name, tree in (params | {"slow": slow}).items()}
@@ -57,9 +57,7 @@ def test_the_table_covers_every_loss(table: Table) -> None:
 
 
 @pytest.mark.parametrize("loss", REACHES)
-def test_gradients_reach_exactly_their_groups(
-    loss: str, table: Table
-) -> None:
+def test_gradients_reach_exactly_their_groups(loss: str, table: Table) -> None:
     """No other test sees a missing stop-gradient: all losses still fall."""
     reached = {group for group, size in table[loss].items() if size > 0}
     assert reached == set(REACHES[loss]), table[loss]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MIXED, D, H, K, S, random_state, tiny_agent
+from tiny import MIXED, D, H, K, S, quick_jit, random_state, tiny_agent
 
 from dreamer_jax.agent import Agent
 from dreamer_jax.behavior.imagination import Imagined, imagine
@@ -37,15 +37,15 @@ def _imagine(agent: Agent, params: Any, start: Latent) -> Imagined:
 
 def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
     params, latent = random_state(agent).params, _start()
-    rollout = jax.jit(lambda p, s: _imagine(agent, p, s))(params, latent)
+    rollout = quick_jit(lambda p, s: _imagine(agent, p, s))(params, latent)
     dynamics, spaces = agent.world_model.dynamics, agent.spaces.action
 
-    @jax.jit
+    @quick_jit
     def act(latent: Latent) -> dict[str, jax.Array]:
         policy = agent.behavior.actor(params["actor"], dynamics.feat(latent))
         return policy.sample(GREEDY, {key: jnp.zeros((N, *s.shape)) for key, s in spaces.items()})
 
-    @jax.jit
+    @quick_jit
     def step(latent: Latent, action: dict[str, jax.Array]) -> Latent:
         encoded, noise = encode_action(action, spaces), jnp.zeros((N, S))
         return dynamics.imagine_step(params["dynamics"], latent, encoded, noise)
@@ -66,5 +66,5 @@ def test_nothing_differentiates_through_the_rollout(agent: Agent) -> None:
         rollout = _imagine(agent, params, start)
         return rollout.feat.sum() + rollout.action["steer"].sum()
 
-    grads = jax.jit(jax.grad(total, argnums=(0, 1)))(random_state(agent).params, _start())
+    grads = quick_jit(jax.grad(total, argnums=(0, 1)))(random_state(agent).params, _start())
     assert not any(leaf.any() for leaf in jax.tree.leaves(grads))

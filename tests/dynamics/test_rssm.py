@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import F32, random_tree
+from tiny import F32, quick_jit, random_tree
 
 from dreamer_jax.distributions import RANDOM
 from dreamer_jax.dynamics.rssm import RSSM
@@ -38,8 +38,8 @@ RSSM_TINY = RSSM(
     dtype=F32,
 )
 PARAMS = random_tree(jax.eval_shape(lambda: RSSM_TINY.init(jax.random.key(0), E, A)), seed=1)
-observe = jax.jit(RSSM_TINY.observe)
-imagine_step = jax.jit(RSSM_TINY.imagine_step)
+observe = quick_jit(RSSM_TINY.observe)
+imagine_step = quick_jit(RSSM_TINY.imagine_step)
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_observe_equals_a_plain_loop() -> None:
     inputs, naive = _inputs(0), NaiveRSSM(PARAMS)
     latent, logits = observe(PARAMS, *inputs)
     assert latent.deter.shape == (B, T, D) and latent.stoch.shape == (B, T, S, K)
-    prior = jax.jit(RSSM_TINY.prior_logits)(PARAMS, latent.deter)
+    prior = quick_jit(RSSM_TINY.prior_logits)(PARAMS, latent.deter)
     for row in range(B):
         deter, stoch = inputs.start.deter[row].astype(np.float64), inputs.start.stoch[row]
         for t in range(T):
@@ -162,9 +162,7 @@ def test_imagine_step_equals_the_naive_step() -> None:
     inputs, naive = _inputs(1), NaiveRSSM(PARAMS)
     latent = imagine_step(PARAMS, inputs.start, inputs.action[:, 0], inputs.noise[:, 0])
     for row in range(B):
-        deter = naive.core(
-            inputs.start.deter[row], inputs.start.stoch[row], inputs.action[row, 0]
-        )
+        deter = naive.core(inputs.start.deter[row], inputs.start.stoch[row], inputs.action[row, 0])
         np.testing.assert_allclose(latent.deter[row], deter, atol=1e-5)
         stoch = naive.sample(naive.prior(deter), inputs.noise[row, 0])
         np.testing.assert_array_equal(latent.stoch[row], stoch)
@@ -240,7 +238,7 @@ def test_samples_carry_the_gradient_of_their_probabilities() -> None:
         latent, _ = RSSM_TINY.observe(PARAMS, inputs.start, embed, *inputs[2:])
         return latent.deter[1, 4].sum()  # the second row has no reset between 1 and 4
 
-    grad = jax.jit(jax.grad(later))(inputs.embed)
+    grad = quick_jit(jax.grad(later))(inputs.embed)
     assert (np.abs(grad[1, :4]).sum(-1) > 0).all()
     assert not grad[1, 4:].any() and not grad[0].any()
 
@@ -276,7 +274,7 @@ def test_dyn_and_rep_are_equal_in_value_and_different_in_gradient() -> None:
     p, q = np.asarray(mixed(post)), np.asarray(mixed(prior))
     np.testing.assert_allclose(dyn, (p * np.log(p / q)).sum(), rtol=1e-5)
     assert dyn > FREE
-    grad = jax.jit(jax.jacrev(_divergences, argnums=(0, 1)))
+    grad = quick_jit(jax.jacrev(_divergences, argnums=(0, 1)))
     (dyn_post, dyn_prior), (rep_post, rep_prior) = grad(post, prior)
     assert not dyn_post.any() and dyn_prior.any()
     assert rep_post.any() and not rep_prior.any()
@@ -296,7 +294,7 @@ def test_below_the_free_nats_there_is_no_gradient() -> None:
     post = jnp.asarray(0.1 * RNG.normal(size=(S, K)), jnp.float32)
     prior = jnp.zeros((S, K))
     assert _divergences(post, prior) == (FREE, FREE)
-    grads = jax.jit(jax.jacrev(_divergences, argnums=(0, 1)))(post, prior)
+    grads = quick_jit(jax.jacrev(_divergences, argnums=(0, 1)))(post, prior)
     assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
 
 

@@ -1,0 +1,96 @@
+"""Command lines become configs: presets and paths, typed overrides, nothing global."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from absl import flags
+
+from dreamer_jax.commands.flags import define_config, new_flags, parse
+from dreamer_jax.config import config_path, load_config
+from dreamer_jax.errors import UserError
+
+
+def read(*arguments: str, default: str = "default") -> Any:
+    values = new_flags()
+    rest = define_config(values, default, arguments)
+    flags.DEFINE_string("logdir", "", "run directory", flag_values=values)
+    parse(values, rest)
+    return values
+
+
+def test_default_preset_is_read_unless_another_is_named():
+    assert read().config.to_dict() == load_config("default").to_dict()
+    assert read(default="debug").config.to_dict() == load_config("debug").to_dict()
+    assert read("--config=debug").config.to_dict() == load_config("debug").to_dict()
+    path = str(config_path("debug"))
+    assert read("--logdir=x", f"--config={path}").config.to_dict() == load_config(path).to_dict()
+
+
+def test_overrides_have_the_type_of_what_they_replace():
+    values = read(
+        "--config.steps=7",
+        "--config=debug",
+        "--config.train_ratio=2",
+        "--config.agent.loss_scales.rep=0.5",
+        "--noconfig.replay.online",
+        "--config.log.tensorboard",
+        "--config.task=testing:chase",
+        "--logdir=x",
+    )
+    config, expected = values.config, load_config("debug")
+    expected.update_from_flattened_dict(
+        {
+            "steps": 7,
+            "train_ratio": 2.0,
+            "agent.loss_scales.rep": 0.5,
+            "replay.online": False,
+            "log.tensorboard": True,
+            "task": "testing:chase",
+        }
+    )
+    assert config.to_dict() == expected.to_dict()
+    assert isinstance(config.train_ratio, float) and values.logdir == "x"
+    assert config.is_locked
+
+
+def test_tuples_are_overridden_as_tuples():
+    assert read("--config=dmc_vision", "--config.env.size=(48, 32)").config.env.size == (48, 32)
+
+
+def test_of_two_presets_the_last_is_read():
+    values = read("--config=debug", "--config=quickstart")
+    assert values.config.to_dict() == load_config("quickstart").to_dict()
+
+
+def test_command_lines_do_not_see_each_other():
+    first = read("--config.steps=7")
+    assert read().config.steps == load_config("default").steps
+    assert first.config.steps == 7
+    assert "config" not in flags.FLAGS and "logdir" not in flags.FLAGS
+
+
+def test_help_lists_the_options_and_stops(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        read("--config=debug", "--help")
+    out = capsys.readouterr().out
+    assert stopped.value.code == 0 and "--logdir" in out and "imag_horizon: 15" in out
+
+
+def test_key_of_another_preset_is_unknown_here():
+    """Keys are those of the config that was named, not of the default."""
+    assert read("--config=atari100k", "--config.env.noops=3").config.env.noops == 3
+    with pytest.raises(UserError, match=r"unknown config key 'env\.noops'"):
+        read("--config.env.noops=3")
+
+
+def test_own_config_file_is_read(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from dreamer_jax.configs import debug\n\n"
+        "def get_config():\n    config = debug.get_config()\n    config.env.cells = 5\n"
+        "    return config\n"
+    )
+    assert read(f"--config={path}", "--config.env.cells=7").config.env.cells == 7

@@ -1,0 +1,313 @@
+"""A run as a whole: the same seed gives the same run, however often it was stopped on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from tiny_run import disk, make_training, tiny_run
+
+from dreamer_jax.commands.train import run_training
+from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.errors import UserError
+from dreamer_jax.parallel import name_arrays
+from dreamer_jax.runtime import training as training_module
+from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.training import Training
+
+pytestmark = pytest.mark.usefixtures("cheap_compile")
+quick = pytest.mark.usefixtures("shared_programs")
+
+CARTPOLE, MIXED = "gymnasium:CartPole-v1", "testing:mixed"
+
+
+class StopAfter:
+    """Requests a stop once a training has done so many policy steps."""
+
+    def __init__(self, training: Training, policy_steps: int) -> None:
+        self._driver, self._policy_steps = training.driver, policy_steps
+
+    @property
+    def requested(self) -> bool:
+        return self._driver.policy_steps >= self._policy_steps
+
+
+class Outcome(NamedTuple):
+    """Everything that a run has come to."""
+
+    arrays: dict[str, np.ndarray]
+    host: dict[str, Any]
+    batches: list[Any]
+    rows: list[dict[str, Any]]
+
+
+def outcome(training: Training) -> Outcome:
+    arrays, learner = training.learner.state()
+    carry, driver = training.driver.state()
+    host = {"learner": learner, "driver": driver, "ratio": training.ratio.state()}
+    host |= {"metrics": training.metrics.state_dict(), "replay": training.replay.state()}
+    batches = [training.replay.sample() for _ in range(5)]
+    lines = training.rundir.metrics.read_text().splitlines()
+    return Outcome({**arrays, **carry}, host, batches, [json.loads(line) for line in lines])
+
+
+def run(config: Any, root: Path, *stops: int) -> Outcome:
+    """Train to the end, each stop followed by a new object that has only the files."""
+    for stop in (*stops, config.steps):
+        training = make_training(config, root)
+        assert training.restore() == (stop != (*stops, config.steps)[0])
+        done = training.run(StopAfter(training, stop))
+        assert done == (stop == config.steps)
+        if done:
+            result = outcome(training)
+        training.close()
+    return result
+
+
+def leaves(tree: Any, name: str = "") -> dict[str, Any]:
+    """Return every leaf by its path, arrays as (dtype, shape, bytes), so that NaN equals itself."""
+    if isinstance(tree, dict):
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple):
+        items = [(str(index), value) for index, value in enumerate(tree)]
+    elif isinstance(tree, np.ndarray | np.generic):
+        return {name: (tree.dtype.str, tree.shape, tree.tobytes())}
+    else:
+        return {name: tree}
+    return {k: v for key, value in items for k, v in leaves(value, f"{name}/{key}").items()}
+
+
+def assert_equal(one: Outcome, two: Outcome) -> None:
+    for part in Outcome._fields:
+        ours, theirs = leaves(getattr(one, part)), leaves(getattr(two, part))
+        assert ours.keys() == theirs.keys()
+        assert [key for key in ours if ours[key] != theirs[key]] == []
+
+
+def check_resume(task: str, root: Path, *stops: int) -> None:
+    """Bit for bit: parameters, optimiser, carries, replay, generators, environments, metrics."""
+    config = tiny_run(task, {"steps": 100, "train_ratio": 5.0})
+    straight = run(config, root / "straight")
+    assert_equal(straight, run(config, root / "resumed", *stops))
+    assert "pending" in straight.host["learner"] and len(straight.rows) >= 9
+    assert straight.host["learner"]["grad_steps"] >= 15
+    assert any("episode/score" in row for row in straight.rows)
+    assert any("train/loss/total" in row for row in straight.rows)
+    assert [row["policy_steps"] // 10 for row in straight.rows] == list(range(1, 11))
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
+    """Each part traces and compiles anew, as a new process does; stops fall before and between."""
+    check_resume(CARTPOLE, tmp_path, 25, 61)
+
+
+@quick
+def test_every_kind_of_key_is_resumed(tmp_path):
+    check_resume(MIXED, tmp_path, 40)
+
+
+@quick
+def test_row_of_a_stopped_interval_is_not_split(tmp_path):
+    """Metrics collected before the stop were lost from the first row after the resume."""
+    config = tiny_run(CARTPOLE, {"steps": 40, "log.every": 30})
+    straight, resumed = run(config, tmp_path / "a"), run(config, tmp_path / "b", 20)
+    assert straight.rows == resumed.rows and len(straight.rows) == 1
+
+
+@quick
+def test_another_seed_gives_another_run(tmp_path):
+    make = lambda seed: tiny_run(CARTPOLE, {"seed": seed})
+    one, two = run(make(0), tmp_path / "0"), run(make(1), tmp_path / "1")
+    kernels = [k for k in one.arrays if k.startswith("state/params/") and k.endswith("kernel")]
+    same = [k for k in kernels if np.array_equal(one.arrays[k], two.arrays[k])]
+    silent = [k for k in same if not one.arrays[k].any()]  # outputs that start at zero
+    assert same == silent and len(kernels) > 10
+    assert one.rows != two.rows
+    records = [leaves(each.host["driver"]["records"]) for each in (one, two)]
+    assert records[0] != records[1]
+
+
+@quick
+@pytest.mark.parametrize("keep", [1, 3])
+def test_history_of_checkpoints_is_kept(tmp_path, keep):
+    """Saving with every step changes nothing either."""
+    options = {"steps": 60, "train_ratio": 8.0}
+    often = {**options, "checkpoint.seconds": 0.0, "checkpoint.keep": keep}
+    often = run(tiny_run(CARTPOLE, often), tmp_path / "often")
+    rarely = run(tiny_run(CARTPOLE, options), tmp_path / "rarely")
+    names = sorted(path.name for path in (tmp_path / "often" / "checkpoints").iterdir())
+    last = often.host["learner"]["grad_steps"]
+    assert len(names) == keep and int(names[-1]) == last > 5
+    assert_equal(often, rarely)
+
+
+@quick
+def test_more_steps_continue_a_finished_run(tmp_path):
+    short, long = (tiny_run(CARTPOLE, {"steps": steps}) for steps in (30, 60))
+    assert run_training(short, tmp_path) == 0
+    training = make_training(long, tmp_path)
+    assert training.restore() and 30 <= training.driver.policy_steps < 60
+    training.close()
+    assert run_training(long, tmp_path) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 60
+
+
+@quick
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"seed": 1}, "seed: 0 → 1"),
+        ({"agent.free_nats": 2.0}, "agent.free_nats: 1.0 → 2.0"),
+        ({"train_ratio": 8.0, "envs": 2}, "envs: 3 → 2; train_ratio: 4.0 → 8.0"),
+    ],
+)
+def test_another_config_in_a_directory_is_refused_by_name(tmp_path, options, text):
+    run_training(tiny_run(CARTPOLE, {"steps": 6}), tmp_path)
+    before = disk(tmp_path)
+    with pytest.raises(UserError, match=text.replace(".", r"\.")):
+        run_training(tiny_run(CARTPOLE, {"steps": 6} | options), tmp_path)
+    assert disk(tmp_path) == before
+
+
+@quick
+def test_directory_of_a_running_run_is_refused(tmp_path):
+    with RunLock(tmp_path):
+        before = disk(tmp_path)
+        with pytest.raises(UserError, match="in use by another run"):
+            run_training(tiny_run(CARTPOLE), tmp_path)
+        assert disk(tmp_path) == before
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("trained")
+    assert run_training(tiny_run(CARTPOLE), root) == 0
+    return root
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained_once, tmp_path / "trained"))
+
+
+@quick
+def test_from_checkpoint_starts_from_another_agent(trained, tmp_path):
+    config = tiny_run(CARTPOLE, {"from_checkpoint": str(trained), "seed": 1})
+    training, other = make_training(config, tmp_path / "new"), make_training(config, trained)
+    other.restore()
+    theirs, ours = (name_arrays(t.learner.train_state, "") for t in (other, training))
+    assert leaves(ours) == leaves(theirs) and int(ours["grad_steps"]) > 2
+    acting = name_arrays(training.compiled.acting(training.learner.train_state), "")
+    assert leaves(name_arrays(training.learner.acting, "")) == leaves(acting)
+    assert training.learner.grad_steps == training.driver.policy_steps == 0
+    assert not training.restore() and training.run(StopAfter(training, 100))
+    training.close(), other.close()
+
+
+@quick
+def test_from_checkpoint_does_not_undo_a_resume(trained, tmp_path):
+    """A resumed run would otherwise fall back to the agent that it once started from."""
+    options = {"from_checkpoint": str(trained), "steps": 40}
+    run(tiny_run(CARTPOLE, options), tmp_path / "new", 30)
+    trained.rename(tmp_path / "moved")
+    assert run_training(tiny_run(CARTPOLE, options | {"steps": 50}), tmp_path / "new") == 0
+
+
+@quick
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"size": "32/8/3/2/8"}, "in the checkpoint but .* in this agent; use the configuration"),
+        ({"agent.bins": 13}, "in the checkpoint but .* in this agent; use the configuration"),
+        ({"from_checkpoint": "nowhere"}, "from_checkpoint=nowhere holds no whole checkpoint"),
+    ],
+)
+def test_from_checkpoint_of_another_agent_is_refused(trained, tmp_path, options, text):
+    config = tiny_run(CARTPOLE, {"from_checkpoint": str(trained)} | options)
+    with pytest.raises(UserError, match=text):
+        run_training(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def unlocked(files: dict[str, Any]) -> dict[str, Any]:
+    """Return the files but for the lock, which names its last holder."""
+    return {name: value for name, value in files.items() if name != ".lock"}
+
+
+@quick
+def test_damaged_checkpoints_are_an_error_and_stay(trained):
+    """Starting anew removed them: a file of a newer version, perhaps, or one worth a repair."""
+    for arrays in trained.glob("checkpoints/*/arrays.npz"):
+        arrays.write_bytes(arrays.read_bytes()[:-1])
+    before = disk(trained)
+    with pytest.raises(UserError, match="is whole; move them away to start anew"):
+        run_training(tiny_run(CARTPOLE), trained)
+    assert unlocked(disk(trained)) == unlocked(before)
+
+
+@quick
+def test_damaged_replay_is_an_error(trained):
+    block = next(path for path in (trained / "replay").rglob("*") if path.is_file())
+    block.write_bytes(block.read_bytes()[:-1])
+    before = disk(trained)
+    with pytest.raises(UserError, match=r"checkpoint \d+ cannot be continued: replay block"):
+        run_training(tiny_run(CARTPOLE), trained)
+    assert unlocked(disk(trained)) == unlocked(before)
+
+
+@quick
+def test_stop_by_signal_exits_75_and_the_same_command_finishes(tmp_path, monkeypatch, capsys):
+    config, step = tiny_run(CARTPOLE), Driver.step
+
+    def stop_in_the_middle(driver: Driver, params: Any) -> Any:
+        if driver.policy_steps >= 30:
+            signal.raise_signal(signal.SIGTERM)
+        return step(driver, params)
+
+    monkeypatch.setattr(Driver, "step", stop_in_the_middle)
+    assert run_training(config, tmp_path) == 75
+    assert f"--logdir={tmp_path} continues" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run_training(config, tmp_path) == 0
+    assert "continuing after 3" in capsys.readouterr().out
+    straight = run(config, tmp_path / "straight")
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == straight.rows
+
+
+@quick
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"steps": 10**13, "replay.capacity": 10**13}, "GiB when full, more than 80%"),
+        ({"envs": 31, "replay.capacity": 1}, "is too small: at most .* raise the capacity"),
+    ],
+)
+def test_replay_that_cannot_be_is_refused(tmp_path, options, text):
+    with pytest.raises(UserError, match=text):
+        run_training(tiny_run(CARTPOLE, options), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@quick
+def test_environments_are_closed_when_the_agent_cannot_be_built(tmp_path, monkeypatch):
+    """Their workers outlived the error."""
+    closed, close = [], VectorEnv.close
+    monkeypatch.setattr(VectorEnv, "close", lambda self: (closed.append(self), close(self)))
+    with pytest.raises(UserError, match="bins=10"):
+        make_training(tiny_run(CARTPOLE, {"agent.bins": 10}), tmp_path)
+    assert len(closed) == 1
+
+
+@quick
+def test_failed_last_save_is_a_fault(tmp_path, monkeypatch):
+    """Exit code 0, or 75 for "resumable", with nothing on the disk would be a lie."""
+    monkeypatch.setattr(training_module.Checkpointer, "_save", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_training(tiny_run(CARTPOLE, {"steps": 6}), tmp_path)

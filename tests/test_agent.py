@@ -1,0 +1,429 @@
+"""The agent as a whole: what a policy step and an update take, return, and leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import (
+    FLOAT,
+    INT,
+    MIXED,
+    PICTURES,
+    VECTOR,
+    B,
+    D,
+    H,
+    K,
+    S,
+    T,
+    quick_jit,
+    random_batch,
+    random_state,
+    random_values,
+    tiny_agent,
+)
+
+from dreamer_jax.agent import ACTING, Agent
+from dreamer_jax.parallel import Compiled, Update
+from dreamer_jax.types import Batch, Carry, Latent, Replayed, Space, Spaces, TrainState
+from dreamer_jax.world_model import Observed, WorldModel, encode_action
+
+MODULES = {"encoder", "dynamics", "decoder", "reward", "cont", "actor", "critic"}
+METRICS = {
+    *(f"loss/{name}" for name in ("dyn", "rep", "reward", "cont", "actor", "critic")),
+    *("loss/replay_critic", "loss/recon/matrix", "loss/recon/token", "loss/total"),
+    *("dynamics/prior_entropy", "dynamics/post_entropy"),
+    *(f"imag/{name}" for name in ("reward", "cont", "value", "slow_value", "weight", "return")),
+    *(f"returns/{name}" for name in ("mean", "min", "max", "large_share")),
+    *(f"advantage/{name}" for name in ("mean", "magnitude", "std")),
+    *(f"actor/entropy/{key}" for key in MIXED.action),
+    *("actor/randomness/jump", "actor/randomness/keys"),  # a normal has no largest entropy
+    *(f"opt/{name}" for name in ("grad_norm", "grad_rms", "update_rms", "param_rms")),
+}
+
+
+class Counting(Agent):
+    """An agent that counts how often its functions are traced."""
+
+    traces: Mapping[str, list[Any]] = {"train": [], "policy": []}
+
+    def train(self, *args: Any) -> Any:
+        self.traces["train"].append(None)
+        return super().train(*args)
+
+    def policy(self, *args: Any) -> Any:
+        self.traces["policy"].append(None)
+        return super().policy(*args)
+
+
+def _obs(spaces: Spaces, envs: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {key: random_values(space, (envs,), rng) for key, space in spaces.obs.items()}
+
+
+def _host(tree: Any) -> Any:
+    return jax.tree.map(np.array, tree)
+
+
+def _equal(one: Any, two: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+class Run(NamedTuple):
+    """A few updates of one compiled agent on one batch, with every state on the host."""
+
+    compiled: Compiled
+    first: TrainState  # before the first update
+    updates: list[Update]
+    gone: list[bool]  # of each leaf of each state that was passed in: whether it was given up
+    acting: list[Any]  # acting parameters of each update, read after all updates
+
+
+def _run(compiled: Compiled, count: int) -> Run:
+    batch, carry = random_batch(MIXED), compiled.initial_carry(B)
+    state = compiled.put_state(random_state(compiled.agent))
+    first, updates, gone, acting = _host(state), [], [], []
+    for _ in range(count):
+        update = compiled.train(state, carry, batch)
+        gone += [leaf.is_deleted() for leaf in jax.tree.leaves(state)]
+        state = update.state
+        acting.append(update.acting)
+        updates.append(update._replace(state=_host(state)))
+    return Run(compiled, first, updates, gone, _host(acting))
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    options = {"warmup": 2, "learning_rate": 0.01, "slow_rate": 0.1}
+    return _run(Compiled(Counting(*tiny_agent(MIXED, **options)), seed=3), 3)
+
+
+def test_the_state_before_training() -> None:
+    agent = tiny_agent(VECTOR)
+    init = quick_jit(agent.init)
+    one, again, other = (init(jax.random.key(seed)) for seed in (0, 0, 1))
+    _equal(one, again)
+    assert (one.params["encoder"]["mlp"]["layer0"]["dense"]["kernel"] != 0).all()
+    for name in MODULES:  # reward and critic differ in their hidden layers
+        pairs = zip(*(jax.tree.leaves(s.params[name]) for s in (one, other)), strict=True)
+        assert any((x != y).any() for x, y in pairs)
+    assert set(one.params) == MODULES
+    _equal(one.slow, {"critic": one.params["critic"]})
+    assert one.stats == {"low": 0, "high": 0}
+    assert one.grad_steps == 0
+
+
+def test_train_returns_what_it_promises(run: Run) -> None:
+    update, batch = run.updates[0], random_batch(MIXED)
+    assert set(update.acting) == set(ACTING)
+    assert update.latents.deter.shape == (B, T, D)
+    assert update.latents.stoch.shape == (B, T, S) and update.latents.stoch.dtype == jnp.uint8
+    _equal(update.carry.action, {k: v[:, -1] for k, v in batch.records.action.items()})
+    _equal(update.carry.latent.deter, update.latents.deter[:, -1])
+    _equal(jnp.argmax(update.carry.latent.stoch, -1), update.latents.stoch[:, -1])
+    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert shapes(update.state) == shapes(run.first)
+    assert [u.state.grad_steps for u in run.updates] == [1, 2, 3]
+
+
+def test_metrics_are_the_documented_finite_scalars(run: Run) -> None:
+    assert len(run.compiled.metric_names) == len(METRICS)
+    assert set(run.compiled.metric_names) == METRICS
+    for update in run.updates:
+        assert update.metrics.dtype == jnp.float32 and jnp.isfinite(update.metrics).all()
+
+
+def test_total_loss_is_the_scaled_sum(run: Run) -> None:
+    scales = run.compiled.agent.loss_scales
+    assert {f"loss/{name}" for name in scales} | {"loss/total"} == {
+        name for name in METRICS if name.startswith("loss/")
+    }
+    metrics = dict(zip(run.compiled.metric_names, run.updates[1].metrics, strict=True))
+    total = sum(scale * metrics[f"loss/{name}"] for name, scale in scales.items())
+    np.testing.assert_allclose(metrics["loss/total"], total, rtol=1e-5)
+
+
+def test_first_update_warms_up_from_rate_zero(run: Run) -> None:
+    _equal(run.updates[0].state.params, run.first.params)
+    moved = jax.tree.map(lambda x, y: (x != y).any(), run.updates[1].state.params, run.first.params)
+    assert all(all(jax.tree.leaves(moved[name])) for name in MODULES)
+
+
+def test_acting_parameters_are_those_after_the_update_and_outlive_the_state(run: Run) -> None:
+    for update, acting in zip(run.updates, run.acting, strict=True):
+        _equal(acting, {name: update.state.params[name] for name in ACTING})
+
+
+def test_the_state_is_donated(run: Run) -> None:
+    assert len(run.gone) > 100 and all(run.gone)
+
+
+def test_the_slow_critic_moves_only_towards_the_updated_critic(run: Run) -> None:
+    rate = run.compiled.agent.slow_rate
+    before = run.first
+    for update in run.updates:
+        mix = lambda new, old: rate * new + (1 - rate) * old
+        expected = jax.tree.map(mix, update.state.params["critic"], before.slow["critic"])
+        close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-8)
+        jax.tree.map(close, update.state.slow["critic"], expected)
+        before = update.state
+
+
+def test_updates_are_determined_by_seed_and_step(run: Run) -> None:
+    again = _run(run.compiled, 2)
+    for one, two in zip(run.updates, again.updates, strict=False):
+        _equal(_host(one), _host(two))
+    # The same state and batch at another step meet other noise.
+    assert (run.updates[0].latents.stoch != run.updates[1].latents.stoch).any()
+
+
+def test_everything_is_traced_once(run: Run) -> None:
+    """A retrace per call would hide in the wall clock until the first long run."""
+    envs, params = 3, run.acting[0]
+    carry = run.compiled.initial_carry(envs)
+    for step in range(3):
+        is_first = np.full(envs, step == 0)
+        obs = _obs(MIXED, envs, step)
+        carry, *_ = run.compiled.policy(params, carry, obs, is_first, step)
+    assert {name: len(calls) for name, calls in Counting.traces.items()} == {
+        "train": 1,
+        "policy": 1,
+    }
+
+
+def test_programs_hold_no_host_round_trip() -> None:
+    agent = tiny_agent(MIXED)
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    args = (state, agent.initial_carry(B), random_batch(MIXED), jax.random.key(0))
+    assert not jax.make_jaxpr(agent.train)(*args).effects
+
+
+class Acted(NamedTuple):
+    carry: Carry
+    action: dict[str, jax.Array]
+    latent: Latent
+
+
+def _act(run: Run, step: int, mode: str, **changes: Any) -> Acted:
+    envs = 3
+    state = random_state(run.compiled.agent)
+    inputs = {
+        "carry": run.compiled.initial_carry(envs),
+        "obs": _obs(MIXED, envs),
+        "is_first": np.ones(envs, bool),
+    }
+    inputs |= changes
+    acting = {name: state.params[name] for name in ACTING}
+    return Acted(*run.compiled.policy(acting, **inputs, step=step, mode=mode))
+
+
+def test_actions_and_latents_fit_their_spaces(run: Run) -> None:
+    carry, action, latent = _act(run, 0, "train")
+    for key, space in MIXED.action.items():
+        assert action[key].shape == (3, *space.shape) and action[key].dtype == space.dtype
+        _equal(carry.action[key], action[key])
+        if space.classes is not None:
+            assert 0 <= action[key].min() and action[key].max() < space.classes
+    packed = run.compiled.agent.world_model.dynamics.pack(carry.latent)
+    _equal(packed, latent)
+
+
+def test_training_samples_and_evaluation_takes_the_mode(run: Run) -> None:
+    one, two = (_act(run, step, "train").action["steer"] for step in (0, 1))
+    assert (one != two).any()
+    carry, action, _ = _act(run, 0, "eval")
+    agent = run.compiled.agent
+    params, feat = random_state(agent).params, agent.world_model.dynamics.feat(carry.latent)
+    outputs = quick_jit(agent.behavior.actor.module.apply)({"params": params["actor"]}, feat)
+    _equal(action["jump"], jnp.argmax(outputs["jump"], -1))
+    _equal(action["keys"], jnp.argmax(outputs["keys"], -1))
+    np.testing.assert_allclose(action["steer"], outputs["steer"][0], rtol=1e-5, atol=1e-6)
+
+
+def test_an_unknown_mode_is_refused(run: Run) -> None:
+    with pytest.raises(ValueError, match="mode='test' is unknown; use 'train' or 'eval'"):
+        _act(run, 0, "test")
+
+
+def test_a_reset_environment_does_not_see_its_carry(run: Run) -> None:
+    used = _act(run, 0, "train").carry
+    is_first = np.array([True, False, True])
+    one = _act(run, 1, "train", is_first=is_first)
+    two = _act(run, 1, "train", is_first=is_first, carry=used)
+    same = (np.asarray(one.carry.latent.deter) == two.carry.latent.deter).all(-1)
+    np.testing.assert_array_equal(same, is_first)
+
+
+SPACES = {
+    "discrete action": Spaces(VECTOR.obs, {"jump": Space(INT, (), 4)}),
+    "several discrete actions": Spaces(VECTOR.obs, {"keys": Space(INT, (3,), 2)}),
+    "continuous action": VECTOR,
+    "grid of continuous actions": Spaces(VECTOR.obs, {"steer": Space(FLOAT, (2, 3))}),
+    "scalar continuous action": Spaces(VECTOR.obs, {"throttle": Space(FLOAT, ())}),
+    "pictures and vectors": PICTURES,
+    "one picture": Spaces({"camera": PICTURES.obs["camera"]}, PICTURES.action),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, "float32") for name in SPACES), ("pictures and vectors", "bfloat16")],
+)
+def test_every_kind_of_space_is_learned_and_acted_in(name: str, dtype: str) -> None:
+    """What goes round must keep its shape and dtype, or the second call compiles again."""
+    spaces, key = SPACES[name], jax.random.key(0)
+    agent = tiny_agent(spaces, dtype=jnp.dtype(dtype))
+    state, carry = jax.eval_shape(agent.init, key), agent.initial_carry(B)
+    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    new, acting, later, *_ = jax.eval_shape(agent.train, state, carry, random_batch(spaces), key)
+    assert shapes(new) == shapes(state)
+    assert shapes(later) == shapes(carry)
+    obs, is_first = _obs(spaces, B), np.zeros(B, bool)
+    later, action, _ = jax.eval_shape(agent.policy, acting, carry, obs, is_first, key)
+    assert shapes(later) == shapes(carry)
+    assert shapes(action) == {k: ((B, *s.shape), s.dtype) for k, s in spaces.action.items()}
+
+
+COUNT = Spaces({"step": Space(FLOAT, ())}, {"choice": Space(INT, (), 50)})
+
+
+def _counting(context: int) -> Replayed:
+    """Return a batch whose record t has observation t and action t; row 1 is 20 ahead."""
+    steps = np.arange(T + context) + np.array([[0], [20]])
+    flags = np.zeros((B, T + context), bool)
+    records = Batch(
+        {"step": steps.astype(np.float32)},
+        {"choice": steps.astype(np.int32)},
+        steps.astype(np.float32),
+        *(flags.copy() for _ in range(3)),
+    )
+    stored = Latent(np.full((B, D), 7, np.float32), np.full((B, S), 1, np.uint8))
+    follows = np.array([False, True])
+    return jax.tree.map(jnp.asarray, Replayed(records, stored if context else None, follows))
+
+
+def _carry(agent: Agent) -> Carry:
+    """Return a carry that cannot be mistaken for the stored latent."""
+    latent = jax.tree.map(lambda x: x - 5, agent.initial_carry(B).latent)
+    return Carry(latent, {"choice": jnp.array([41, 42], jnp.int32)})
+
+
+@pytest.mark.parametrize("context", [1, 0])
+def test_every_observation_meets_the_action_that_led_to_it(
+    context: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step off, losses still fall to zero, because neighbouring records are alike."""
+    agent = tiny_agent(COUNT, context=context)
+    met: list[Any] = []
+
+    class Enough(Exception):
+        pass
+
+    def spy(self: WorldModel, *args: Any) -> None:
+        _, start, obs, previous, *_ = args
+        met.append((start, obs["step"], encode_action(previous, self.spaces.action)))
+        raise Enough
+
+    monkeypatch.setattr(WorldModel, "observe", spy)
+    with pytest.raises(Enough):
+        agent.train(random_state(agent), _carry(agent), _counting(context), jax.random.key(0))
+    start, steps, action = met[0]
+    offset = np.array([[0], [20]])
+    np.testing.assert_array_equal(steps, np.arange(context, T + context) + offset)
+    led = np.argmax(action, -1)
+    np.testing.assert_array_equal(led[:, 1:], steps[:, 1:] - 1)
+    if context:
+        # The context record is not trained on; its action and latent come first.
+        np.testing.assert_array_equal(led[:, 0], [0, 20])
+        np.testing.assert_array_equal(start.deter, np.array([[7], [-5]]).repeat(D, 1))
+        np.testing.assert_array_equal(np.argmax(start.stoch[0], -1), np.ones(S))
+    else:
+        np.testing.assert_array_equal(led[:, 0], [41, 42])
+        np.testing.assert_array_equal(start.deter, np.full((B, D), -5))
+
+
+def test_rewards_and_flags_stay_with_their_observations() -> None:
+    agent, replayed = tiny_agent(COUNT), _counting(1)
+    _, batch, _ = agent.align(_carry(agent), replayed)
+    assert batch.reward.shape == batch.is_first.shape == (B, T)
+    np.testing.assert_array_equal(batch.reward, batch.obs["step"])
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_a_batch_must_have_the_context_that_the_agent_expects(context: int) -> None:
+    agent = tiny_agent(COUNT, context=context)
+    with pytest.raises(ValueError, match=f"replay_context={context}, but the batch brings"):
+        agent.align(_carry(agent), _counting(1 - context))
+
+
+def test_imagination_may_start_from_the_last_steps_only() -> None:
+    """Cropping also crops the records of the replay critic."""
+    last = 2
+    whole, some = (tiny_agent(VECTOR, imag_last=n) for n in (0, last))
+    state, batch = random_state(whole), random_batch(VECTOR, context=0).records
+    rng = np.random.default_rng(41)
+    deter = jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32)
+    latent = Latent(deter, jax.nn.one_hot(rng.integers(0, K, (B, T, S)), K))
+    feat, logits = whole.world_model.dynamics.feat(latent), jnp.zeros((B, T, S, K))
+    observed = Observed(feat, latent, feat, logits, logits)
+    crop = lambda tree: jax.tree.map(lambda x: x[:, -last:], tree)
+
+    def losses(agent: Agent, observed: Observed, batch: Batch) -> Any:
+        return agent.behavior.losses(
+            state.params,
+            state.slow,
+            state.stats,
+            agent.world_model,
+            observed,
+            batch,
+            jax.random.key(0),
+        )[0]
+
+    got, expected = quick_jit(
+        lambda: (losses(some, observed, batch), losses(whole, crop(observed), crop(batch)))
+    )()
+    assert {name: x.shape for name, x in got.items()} == {
+        "actor": (H, B * last),
+        "critic": (H, B * last),
+        "replay_critic": (B, last - 1),
+    }
+    _equal(got, expected)
+
+
+def test_one_batch_is_learned_by_heart(run: Run) -> None:
+    """Reconstruction and divergence must fall far on records that never change."""
+    compiled, batch = run.compiled, random_batch(MIXED)
+    state, carry = compiled.put_state(random_state(compiled.agent)), compiled.initial_carry(B)
+    history = []
+    for _ in range(150):
+        update = compiled.train(state, carry, batch)
+        state = update.state
+        history.append(np.asarray(update.metrics))
+    first, last = (
+        dict(zip(compiled.metric_names, values, strict=True))
+        for values in (history[0], np.mean(history[-10:], 0))
+    )
+    assert last["loss/recon/matrix"] < 2 < 20 < first["loss/recon/matrix"]
+    assert last["loss/recon/token"] < 1 < np.log(7) < first["loss/recon/token"]
+    assert last["loss/dyn"] < 1.05 < 3 < first["loss/dyn"]  # down to the free nats
+    assert last["loss/reward"] < 1.5 < 4 < first["loss/reward"]
+
+
+def test_bfloat16_losses_are_those_of_float32() -> None:
+    """Sampled states may differ where probabilities round, so only the means can be compared."""
+    means = {}
+    for name in ("float32", "bfloat16"):
+        agent = tiny_agent(VECTOR, dtype=jnp.dtype(name))
+        aligned = agent.align(agent.initial_carry(B), random_batch(VECTOR))
+        losses = quick_jit(
+            lambda state, *inputs, losses=agent.losses: losses(state.params, state, *inputs)[0]
+        )
+        means[name] = losses(random_state(agent), *aligned, jax.random.key(0))
+    for name, loss in means["bfloat16"].items():
+        assert loss.dtype == jnp.float32
+        np.testing.assert_allclose(loss, means["float32"][name], rtol=0.02)

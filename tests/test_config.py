@@ -1,0 +1,93 @@
+"""Presets: all of them build an agent, none can be mistyped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import FLOAT, INT, VECTOR
+
+from dreamer_jax.config import config_path, find_size, load_config, load_sizes, presets
+from dreamer_jax.errors import UserError
+from dreamer_jax.factory import Widths, make_agent
+from dreamer_jax.types import Space, Spaces
+
+PICTURE = Spaces({"image": Space(jnp.dtype("uint8"), (64, 64, 3))}, {"jump": Space(INT, (), 18)})
+CONTROL = Spaces({"position": Space(FLOAT, (8,))}, VECTOR.action)
+
+
+def test_the_default_is_a_preset_and_helper_files_are_not() -> None:
+    names = presets()
+    assert "default" in names and len(names) > 5
+    assert not {"__init__", "sizes"} & set(names)
+
+
+@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("spaces", [PICTURE, CONTROL], ids=["picture", "control"])
+def test_every_preset_builds_an_agent(name: str, spaces: Spaces) -> None:
+    config = load_config(name)
+    widths = Widths.from_size(find_size(config.size))
+    agent = make_agent(config.agent, widths, spaces, dtype=jnp.dtype("float32"))
+    state = jax.eval_shape(agent.init, jax.random.key(config.seed))
+    assert state.params["dynamics"]["gates"]["bias"].shape == (3 * widths.deter,)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_change_values_and_never_add_meaning(name: str) -> None:
+    """Only `env` may gain keys: those are the suite's constructor arguments."""
+    default, preset = load_config("default").to_dict(), load_config(name).to_dict()
+    default.pop("env"), preset.pop("env")
+
+    def kinds(tree: object) -> object:
+        if isinstance(tree, dict):
+            return {key: kinds(value) for key, value in tree.items()}
+        return type(tree)
+
+    assert kinds(preset) == kinds(default)
+
+
+def test_a_loaded_config_is_locked() -> None:
+    config = load_config("default")
+    with pytest.raises(AttributeError):
+        config.agent.unimxi = 0.1
+    with pytest.raises(AttributeError):
+        config.batchsize = 1
+    with pytest.raises(TypeError):
+        config.envs = "four"
+
+
+def test_each_load_is_a_copy_of_its_own() -> None:
+    load_config("default").agent.loss_scales.dyn = 7.0
+    assert load_config("default").agent.loss_scales.dyn == 1.0
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no preset 'atari100'; did you mean atari100k\?"):
+        load_config("atari100")
+    with pytest.raises(UserError, match="no preset 'xyz'; presets are atari100k"):
+        load_config("xyz")
+
+
+def test_a_config_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import ml_collections\ndef get_config():\n    return ml_collections.ConfigDict()"
+    )
+    assert config_path(str(path)) == path
+    assert load_config(str(path)).is_locked
+    with pytest.raises(UserError, match=r"config file .*none\.py does not exist"):
+        load_config(str(tmp_path / "none.py"))
+
+
+def test_sizes_have_names_or_are_spelled_out() -> None:
+    assert find_size("12m") == load_sizes()["12m"]
+    size = find_size("128/32/8/4/48")
+    assert (size.deter, size.hidden, size.classes, size.depth, size.units) == (128, 32, 8, 4, 48)
+
+
+@pytest.mark.parametrize("name", ["13m", "", "1/2/3/4", "1/2/3/4/x", "1/2/3/4/0", "1/2/3/4/-5"])
+def test_an_unknown_size_names_those_there_are(name: str) -> None:
+    with pytest.raises(UserError, match=r"no size .*config\.size is one of .*12m"):
+        find_size(name)

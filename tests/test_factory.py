@@ -1,0 +1,233 @@
+"""From config to agent: parameter counts, wiring of every option, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import FLOAT, INT, VECTOR, tiny_agent, tiny_config
+
+from dreamer_jax.agent import Agent
+from dreamer_jax.config import load_config, load_sizes
+from dreamer_jax.errors import UserError
+from dreamer_jax.factory import NETWORKS, Widths, compute_dtype, make_agent
+from dreamer_jax.types import Space, Spaces
+
+F32 = jnp.dtype("float32")
+# SPEC 9's check: one vector of 24 floats, a continuous action of 6 dimensions.
+CHECK = Spaces({"vector": Space(FLOAT, (24,))}, {"action": Space(FLOAT, (6,))})
+PUBLISHED = {
+    "1m": (512, 64, 4, 4, 64),
+    "12m": (2048, 256, 16, 16, 256),
+    "25m": (3072, 384, 24, 24, 384),
+    "50m": (4096, 512, 32, 32, 512),
+    "100m": (6144, 768, 48, 48, 768),
+    "200m": (8192, 1024, 64, 64, 1024),
+    "400m": (12288, 1536, 96, 96, 1536),
+}
+SIZES = load_sizes()
+
+
+def _count(size: Any) -> dict[str, int]:
+    """Return the number of parameters of each module by building it."""
+    agent = make_agent(load_config("default").agent, Widths.from_size(size), CHECK, dtype=F32)
+    params = jax.eval_shape(agent.init, jax.random.key(0)).params
+    return {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in params.items()}
+
+
+def _expected(size: Any) -> dict[str, int]:
+    """Return the same numbers from the layer widths of SPEC 3 to 5."""
+    deter, hidden, classes, _, units = size
+    stoch, blocks, bins = 32 * classes, 8, 255
+    dense = lambda rows, columns: (rows + 1) * columns
+    layer = lambda rows, columns: dense(rows, columns) + columns  # and the norm's scale
+    block = lambda rows, columns: blocks * rows * (columns // blocks) + columns
+    trunk = layer(deter + stoch, units)
+    deep = trunk + 2 * layer(units, units)
+    dynamics = layer(deter, hidden) + layer(stoch, hidden) + layer(6, hidden)
+    dynamics += block(deter // blocks + 3 * hidden, deter) + deter
+    dynamics += block(deter // blocks, 3 * deter)
+    dynamics += layer(deter + units, hidden) + dense(hidden, stoch)  # posterior
+    dynamics += layer(deter, hidden) + layer(hidden, hidden) + dense(hidden, stoch)  # prior
+    return {
+        "encoder": layer(24, units) + 2 * layer(units, units),
+        "dynamics": dynamics,
+        "decoder": deep + dense(units, 24),
+        "reward": trunk + dense(units, bins),
+        "cont": trunk + dense(units, 1),
+        "actor": deep + 2 * dense(units, 6),
+        "critic": deep + dense(units, bins),
+    }
+
+
+def test_published_sizes_are_those_of_the_paper() -> None:
+    assert {name: tuple(SIZES[name]) for name in PUBLISHED} == PUBLISHED
+
+
+def test_size_1m_has_exactly_the_published_parameters() -> None:
+    count = _count(SIZES["1m"])
+    assert count == {
+        "dynamics": 364_416,
+        "critic": 66_111,
+        "reward": 57_663,
+        "decoder": 51_096,
+        "actor": 50_316,
+        "cont": 41_153,
+        "encoder": 10_112,
+    }
+    assert sum(count.values()) == 640_867
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_size_has_the_parameters_of_its_widths(name: str) -> None:
+    assert _count(SIZES[name]) == _expected(SIZES[name])
+
+
+def test_every_network_has_its_own_width() -> None:
+    """Widths travel by position and by name; two swapped ones would go unnoticed in a size."""
+    units = {name: 10 + index for index, name in enumerate(NETWORKS)}
+    pictures = Spaces({"camera": Space(np.dtype("uint8"), (24, 24, 1))} | VECTOR.obs, VECTOR.action)
+    widths = Widths(16, 7, 5, encoder_depth=2, decoder_depth=3, units=units)
+    agent = make_agent(tiny_config(decoder_blocks=4), widths, pictures, dtype=F32)
+    params = jax.eval_shape(agent.init, jax.random.key(0)).params
+    for name, width in units.items():
+        assert params[name]["mlp"]["layer0"]["dense"]["bias"].shape == (width,)
+    assert params["encoder"]["conv"]["conv0"]["bias"].shape == (2 * 2,)
+    assert params["decoder"]["conv"]["conv0"]["bias"].shape == (2 * 3,)
+    assert params["dynamics"]["from_deter"]["dense"]["kernel"].shape == (16, 7)
+
+
+class Recorder:
+    """A view of a config that remembers which of its keys were read."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.read: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.read.add(name)
+        return getattr(self.config, name)
+
+
+def test_every_agent_key_is_read() -> None:
+    """An option that nobody reads is worse than a missing one: it seems to work."""
+    recorder = Recorder(tiny_config())
+    make_agent(recorder, Widths.from_size(SIZES["1m"]), VECTOR, dtype=F32)  # type: ignore[arg-type]
+    assert set(recorder.config.keys()) - recorder.read == set()
+
+
+# Option -> (another value, what must then change).
+WIRED: dict[str, tuple[Any, Callable[[Agent], Any]]] = {
+    "unimix": (0.2, lambda a: a.world_model.dynamics.unimix),
+    "free_nats": (0.2, lambda a: a.world_model.dynamics.free_nats),
+    "actor_unimix": (0.2, lambda a: a.behavior.actor.unimix),
+    "actor_outscale": (0.2, lambda a: a.behavior.actor.module.outscale),
+    "actor_min_std": (0.2, lambda a: a.behavior.actor.module.std_range[0]),
+    "actor_max_std": (0.2, lambda a: a.behavior.actor.module.std_range[1]),
+    "imag_lambda": (0.2, lambda a: a.behavior.lambda_),
+    "replay_lambda": (0.2, lambda a: a.behavior.replay_lambda),
+    "entropy_scale": (0.2, lambda a: a.behavior.entropy_scale),
+    "slow_regularizer": (0.2, lambda a: a.behavior.slow_regularizer),
+    "replay_slow_regularizer": (0.2, lambda a: a.behavior.replay_slow_regularizer),
+    "slow_rate": (0.2, lambda a: a.slow_rate),
+    "return_rate": (0.2, lambda a: a.behavior.scaling.rate),
+    "return_low": (0.2, lambda a: a.behavior.scaling.low),
+    "return_high": (0.2, lambda a: a.behavior.scaling.high),
+    "return_limit": (0.2, lambda a: a.behavior.scaling.limit),
+    "slow_target": (True, lambda a: a.behavior.slow_target),
+    "imag_last": (2, lambda a: a.behavior.imag_last),
+    "imag_horizon": (2, lambda a: a.behavior.imag_horizon),
+    "encoder_layers": (2, lambda a: a.world_model.encoder.layers),
+    "decoder_layers": (2, lambda a: a.world_model.decoder.layers),
+    "reward_layers": (2, lambda a: a.world_model.reward.layers),
+    "cont_layers": (2, lambda a: a.world_model.cont.layers),
+    "actor_layers": (2, lambda a: a.behavior.actor.module.layers),
+    "critic_layers": (2, lambda a: a.behavior.critic.layers),
+    "dynamics_layers": (2, lambda a: a.world_model.dynamics.dynamics_layers),
+    "prior_layers": (5, lambda a: a.world_model.dynamics.prior_layers),
+    "posterior_layers": (2, lambda a: a.world_model.dynamics.posterior_layers),
+    "groups": (2, lambda a: a.world_model.dynamics.groups),
+    "blocks": (2, lambda a: a.world_model.dynamics.blocks),
+    "decoder_blocks": (4, lambda a: a.world_model.decoder.blocks),
+    "encoder_strided": (True, lambda a: a.world_model.encoder.strided),
+}
+
+
+@pytest.mark.parametrize("option", WIRED)
+def test_an_option_arrives_where_its_name_says(option: str) -> None:
+    value, read = WIRED[option]
+    assert read(tiny_agent()) != value
+    assert read(tiny_agent(**{option: value})) == value
+
+
+def test_discount_is_inside_the_continue_head_or_outside_but_not_both() -> None:
+    gamma = 1 - 1 / 50
+    inside = tiny_agent(discount_horizon=50)
+    outside = tiny_agent(discount_horizon=50, contdisc=False)
+    assert (inside.world_model.cont_target_scale, inside.behavior.contdisc) == (gamma, True)
+    assert (outside.world_model.cont_target_scale, outside.behavior.contdisc) == (1.0, False)
+    assert inside.behavior.gamma == outside.behavior.gamma == gamma
+
+
+def test_every_observation_key_has_the_recon_scale() -> None:
+    spaces = Spaces({"a": Space(FLOAT, (2,)), "b": Space(INT, (), 3)}, VECTOR.action)
+    config = tiny_config()
+    config.loss_scales.recon = 0.5
+    widths = Widths.from_size(SIZES["1m"])
+    scales = make_agent(config, widths, spaces, dtype=F32).loss_scales
+    assert scales == {
+        "recon/a": 0.5,
+        "recon/b": 0.5,
+        "reward": 1.0,
+        "cont": 1.0,
+        "dyn": 1.0,
+        "rep": 0.1,
+        "actor": 1.0,
+        "critic": 1.0,
+        "replay_critic": 0.3,
+    }
+
+
+def test_actor_and_critic_may_have_their_own_learning_rate() -> None:
+    options = {"learning_rate": 0.1, "actor_learning_rate": 0.2, "critic_learning_rate": 0.3}
+    names = ("encoder", "dynamics", "decoder", "reward", "cont", "actor", "critic")
+    params = {name: {"kernel": jnp.ones(1)} for name in names}
+    shared = dict.fromkeys(names, 0.1)
+    for changes, expected in (
+        (options, shared | {"actor": 0.2, "critic": 0.3}),
+        ({"learning_rate": 0.1}, shared),
+    ):
+        optimizer = tiny_agent(warmup=0, agc=1e9, **changes).optimizer
+        updates, _ = optimizer.update(params, optimizer.init(params), params)
+        rates = {name: -float(tree["kernel"][0]) for name, tree in updates.items()}
+        assert rates == pytest.approx(expected, rel=1e-4)
+
+
+def test_compute_dtype_by_device_and_by_name() -> None:
+    assert compute_dtype("auto") == jnp.float32  # on a CPU
+    assert compute_dtype("bfloat16") == jnp.bfloat16
+    with pytest.raises(UserError, match="compute_dtype='half' is unknown; use auto, float32"):
+        compute_dtype("half")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bins": 40}, "bins=40.*odd"),
+        ({"decay": "step"}, "decay='step' is unknown"),
+        ({"decay": "linear", "decay_updates": 5}, "decay_updates=5 must exceed warmup=1000"),
+    ],
+)
+def test_options_without_meaning_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny_agent(**options)
+
+
+@pytest.mark.parametrize("spaces", [Spaces({}, VECTOR.action), Spaces(VECTOR.obs, {})])
+def test_an_agent_must_see_and_act(spaces: Spaces) -> None:
+    with pytest.raises(UserError, match="at least one observation key and one action key"):
+        tiny_agent(spaces)
