@@ -8,7 +8,7 @@ outside a scan, and the transformation, which is cheap and runs inside. Injectin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import distrax
 import jax
@@ -73,7 +73,7 @@ class ActionDistribution:
     """
 
     def __init__(
-        self, outputs: Mapping[str, jax.Array], spaces: Mapping[str, Space], unimix: float
+        self, outputs: Mapping[str, Any], spaces: Mapping[str, Space], unimix: float
     ) -> None:
         self._spaces = spaces
         self._dists: dict[str, distrax.Distribution] = {}

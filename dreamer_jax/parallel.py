@@ -121,8 +121,10 @@ class Compiled:
         """Return what XLA says of one update: FLOPs, and bytes at the peak of memory."""
         program = self._train.lower(state, carry, replayed, self._keys["train"]).compile()
         analysis, memory = program.cost_analysis() or {}, program.memory_analysis()
-        peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-        return {"flops": float(analysis.get("flops", 0.0)), "peak_bytes": float(peak)}
+        cost = {"flops": float(analysis.get("flops", 0.0))}
+        if memory is not None:  # not every backend tells
+            cost["peak_bytes"] = float(memory.temp_size_in_bytes + memory.argument_size_in_bytes)
+        return cost
 
     def put_batch(self, tree: Any) -> Any:
         """Start the transfer of a host batch; its rows are spread over the mesh."""

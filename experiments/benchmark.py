@@ -86,16 +86,17 @@ def bench_step(args: argparse.Namespace) -> dict[str, Any]:
     """Time whole updates: world model, imagination, actor, critic, optimiser, all outputs."""
     compiled = build(args)
     replayed = random_batch(compiled, args.batch, args.length)
-    held = [compiled.init(), compiled.initial_carry(args.batch)]
+    state, carry = compiled.init(), compiled.initial_carry(args.batch)
 
     def call() -> Any:
-        update = compiled.train(held[0], held[1], replayed)
-        held[0] = update.state
+        nonlocal state
+        update = compiled.train(state, carry, replayed)
+        state = update.state
         return update
 
     result = timings(call, args.steps)
-    cost = compiled.cost(held[0], held[1], replayed)
-    count = sum(x.size for x in jax.tree.leaves(held[0].params))
+    cost = compiled.cost(state, carry, replayed)
+    count = sum(x.size for x in jax.tree.leaves(state.params))
     records = args.batch * args.length / result["ms_median"] * 1e3
     return {**result, "records_per_s": records, "parameters": count, **cost}
 
@@ -106,10 +107,11 @@ def bench_policy(args: argparse.Namespace) -> dict[str, Any]:
     rng, spaces = np.random.default_rng(0), compiled.agent.spaces
     obs = {k: random_values(s, (args.batch,), rng) for k, s in spaces.obs.items()}
     params, first = compiled.acting(compiled.init()), np.zeros(args.batch, bool)
-    held = [compiled.initial_carry(args.batch)]
+    carry = compiled.initial_carry(args.batch)
 
     def call() -> Any:
-        held[0], action, latents = compiled.policy(params, held[0], obs, first, 0)
+        nonlocal carry
+        carry, action, latents = compiled.policy(params, carry, obs, first, 0)
         return jax.tree.map(np.asarray, (action, latents))
 
     return timings(call, args.steps)

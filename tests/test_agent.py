@@ -99,7 +99,7 @@ def _run(compiled: Compiled, count: int) -> Run:
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    options = {"warmup": 2, "learning_rate": 0.01, "slow_rate": 0.1}
+    options: dict[str, Any] = {"warmup": 2, "learning_rate": 0.01, "slow_rate": 0.1}
     return _run(Compiled(Counting(*tiny_agent(MIXED, **options)), seed=3), 3)
 
 
@@ -212,7 +212,7 @@ class Acted(NamedTuple):
 def _act(run: Run, step: int, mode: str, **changes: Any) -> Acted:
     envs = 3
     state = random_state(run.compiled.agent)
-    inputs = {
+    inputs: dict[str, Any] = {
         "carry": run.compiled.initial_carry(envs),
         "obs": _obs(MIXED, envs),
         "is_first": np.ones(envs, bool),

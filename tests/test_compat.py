@@ -99,7 +99,7 @@ def test_optimiser_slots_follow_their_parameters() -> None:
     trained = {k: v for k, v in _params(case).items() if not k.startswith(("slow", "retnorm"))}
     slots = {f"opt/state/1/1/{key}": value**2 for key, value in trained.items()}
     slots |= {f"opt/state/2/1/{key}": -value for key, value in trained.items()}
-    counted = import_optimizer(state, slots | {"opt/state/3/count": np.int32(7)}, obs)
+    counted = import_optimizer(state, slots | {"opt/state/3/count": np.array(7)}, obs)
     _, rms, momentum, schedule = counted.opt
     same = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6)
     jax.tree.map(same, rms.nu, jax.tree.map(jnp.square, state.params))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +64,7 @@ def test_inversion_frequencies_match_the_probabilities() -> None:
     assert chi_square < 18.5  # 99.9 % of draws with 4 degrees of freedom
 
 
-def _outputs(*lead: int) -> dict[str, jax.Array | tuple[jax.Array, jax.Array]]:
+def _outputs(*lead: int) -> dict[str, Any]:
     draw = lambda *shape: jnp.asarray(RNG.normal(size=(*lead, *shape)), jnp.float32)
     steer = (draw(2), jnp.exp(draw(2)))
     return {"jump": draw(K), "keys": draw(3, 2), "steer": steer}

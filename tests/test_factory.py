@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tiny import FLOAT, INT, VECTOR, tiny_agent, tiny_config
 
-from dreamer_jax.agent import Agent
 from dreamer_jax.config import load_config, load_sizes
 from dreamer_jax.errors import UserError
 from dreamer_jax.factory import NETWORKS, Widths, compute_dtype, make_agent
@@ -115,13 +114,13 @@ class Recorder:
 
 def test_every_agent_key_is_read() -> None:
     """An option that nobody reads is worse than a missing one: it seems to work."""
-    recorder = Recorder(tiny_config())
-    make_agent(recorder, Widths.from_size(SIZES["1m"]), VECTOR, dtype=F32)  # type: ignore[arg-type]
+    recorder: Any = Recorder(tiny_config())
+    make_agent(recorder, Widths.from_size(SIZES["1m"]), VECTOR, dtype=F32)
     assert set(recorder.config.keys()) - recorder.read == set()
 
 
 # Option -> (another value, what must then change).
-WIRED: dict[str, tuple[Any, Callable[[Agent], Any]]] = {
+WIRED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "unimix": (0.2, lambda a: a.world_model.dynamics.unimix),
     "free_nats": (0.2, lambda a: a.world_model.dynamics.free_nats),
     "actor_unimix": (0.2, lambda a: a.behavior.actor.unimix),
@@ -193,15 +192,20 @@ def test_every_observation_key_has_the_recon_scale() -> None:
 
 
 def test_actor_and_critic_may_have_their_own_learning_rate() -> None:
-    options = {"learning_rate": 0.1, "actor_learning_rate": 0.2, "critic_learning_rate": 0.3}
+    options: dict[str, Any] = {
+        "learning_rate": 0.1,
+        "actor_learning_rate": 0.2,
+        "critic_learning_rate": 0.3,
+    }
     names = ("encoder", "dynamics", "decoder", "reward", "cont", "actor", "critic")
     params = {name: {"kernel": jnp.ones(1)} for name in names}
     shared = dict.fromkeys(names, 0.1)
-    for changes, expected in (
-        (options, shared | {"actor": 0.2, "critic": 0.3}),
-        ({"learning_rate": 0.1}, shared),
+    own = shared | {"actor": 0.2, "critic": 0.3}
+    for agent, expected in (
+        (tiny_agent(warmup=0, agc=1e9, **options), own),
+        (tiny_agent(warmup=0, agc=1e9, learning_rate=0.1), shared),
     ):
-        optimizer = tiny_agent(warmup=0, agc=1e9, **changes).optimizer
+        optimizer = agent.optimizer
         updates, _ = optimizer.update(params, optimizer.init(params), params)
         rates = {name: -float(tree["kernel"][0]) for name, tree in updates.items()}
         assert rates == pytest.approx(expected, rel=1e-4)

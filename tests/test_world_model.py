@@ -34,11 +34,13 @@ def test_actions_are_concatenated_in_sorted_order() -> None:
 def test_bernoulli_loss_by_hand(target: float) -> None:
     prob = 1 / (1 + np.exp(-0.3))
     expected = -target * np.log(prob) - (1 - target) * np.log(1 - prob)
-    np.testing.assert_allclose(bernoulli_loss(jnp.float32(0.3), target), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        bernoulli_loss(jnp.float32(0.3), jnp.float32(target)), expected, rtol=1e-5
+    )
 
 
 def test_bernoulli_loss_of_extreme_logits_is_finite() -> None:
-    assert bernoulli_loss(jnp.float32(-200.0), 1.0) == 200.0
+    assert bernoulli_loss(jnp.float32(-200.0), jnp.float32(1.0)) == 200.0
 
 
 class Seen:

@@ -55,6 +55,9 @@ class ReadWorld:
         return feat[..., 1] + params["world"]
 
 
+WORLD: Any = ReadWorld()
+
+
 def _behavior(**options: Any) -> ActorCritic:
     settings: dict[str, Any] = {
         "actor": Actor(ReadActor(), SPACES, 0.0),
@@ -155,7 +158,7 @@ STATS = {"low": jnp.float32(-1.0), "high": jnp.float32(2.0)}
 @pytest.mark.parametrize("slow_target", [False, True])
 def test_imagined_losses_equal_the_equations(contdisc: bool, slow_target: bool) -> None:
     behavior, imagined = _behavior(contdisc=contdisc, slow_target=slow_target), _imagined()
-    run = quick_jit(lambda i: behavior.imagined_losses(PARAMS, SLOW, STATS, ReadWorld(), i))
+    run = quick_jit(lambda i: behavior.imagined_losses(PARAMS, SLOW, STATS, WORLD, i))
     losses, stats, metrics, returns = run(imagined)
     feat, action = np.asarray(imagined.feat, np.float64), np.asarray(imagined.action["jump"])
     want = _expected(feat, action, contdisc, slow_target)
@@ -175,7 +178,7 @@ def test_actor_and_critic_losses_stop_at_the_features() -> None:
 
     def total(params: Any, slow: Any, feat: jax.Array) -> jax.Array:
         rollout = imagined._replace(feat=feat)
-        losses, *_ = behavior.imagined_losses(params, slow, STATS, ReadWorld(), rollout)
+        losses, *_ = behavior.imagined_losses(params, slow, STATS, WORLD, rollout)
         return losses["actor"].sum() + losses["critic"].sum()
 
     grad = quick_jit(jax.grad(total, argnums=(0, 1, 2)))
@@ -198,7 +201,7 @@ def test_the_actor_gradient_is_reinforce_with_a_baseline() -> None:
         params = PARAMS | {"actor": {"gain": gain}}
         action = {"jump": jnp.full((H + 1, N), choice, jnp.int32)}
         rollout = imagined._replace(action=action)
-        return behavior.imagined_losses(params, SLOW, STATS, ReadWorld(), rollout)[0]["actor"]
+        return behavior.imagined_losses(params, SLOW, STATS, WORLD, rollout)[0]["actor"]
 
     feat = np.asarray(imagined.feat, np.float64)
     want = _expected(feat, np.zeros((H + 1, N), int), True, False)

@@ -122,10 +122,10 @@ class NaiveRSSM:
 
 class Inputs(NamedTuple):
     start: Latent
-    embed: np.ndarray
-    action: np.ndarray
-    is_first: np.ndarray
-    noise: np.ndarray
+    embed: Any
+    action: Any
+    is_first: Any
+    noise: Any
 
 
 def _inputs(seed: int) -> Inputs:
@@ -144,7 +144,7 @@ def test_observe_equals_a_plain_loop() -> None:
     assert latent.deter.shape == (B, T, D) and latent.stoch.shape == (B, T, S, K)
     prior = quick_jit(RSSM_TINY.prior_logits)(PARAMS, latent.deter)
     for row in range(B):
-        deter, stoch = inputs.start.deter[row].astype(np.float64), inputs.start.stoch[row]
+        deter, stoch = (np.asarray(x[row], np.float64) for x in inputs.start)
         for t in range(T):
             action = inputs.action[row, t]
             if inputs.is_first[row, t]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ T, N = 7, 3
 RNG = np.random.default_rng(5)
 
 
-def _inputs() -> dict[str, np.ndarray]:
+def _inputs() -> dict[str, Any]:
     return {
         "reward": RNG.normal(size=(T, N)).astype(np.float32),
         "live": RNG.uniform(0.1, 1.0, (T, N)).astype(np.float32),
@@ -72,7 +74,7 @@ def test_every_argument_matters_from_index_one_on(name: str) -> None:
     for index in range(T):
         moved = inputs | {name: inputs[name].copy()}
         moved[name][index] += 0.1
-        changed = (np.abs(lambda_returns(**moved) - base) > 1e-6).any(1)
+        changed = np.any(np.abs(lambda_returns(**moved) - base) > 1e-6, axis=1)
         # λ at the last step splits between two equal values, boot and R.
         silent = index == 0 or (name == "lambda_" and index == T - 1)
         np.testing.assert_array_equal(changed[:index], not silent)

@@ -17,7 +17,12 @@ CASES = sorted(path.name.removesuffix(".expected.npz") for path in FOLDER.glob("
 
 
 def _compare(case: str, result: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, FOLDER / "compare.py", FOLDER / f"{case}.expected.npz", result]
+    command: list[str | Path] = [
+        sys.executable,
+        FOLDER / "compare.py",
+        FOLDER / f"{case}.expected.npz",
+        result,
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

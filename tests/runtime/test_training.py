@@ -270,10 +270,10 @@ def test_stop_by_signal_exits_75_and_the_same_command_finishes(tmp_path, monkeyp
             signal.raise_signal(signal.SIGTERM)
         return step(driver, params)
 
-    monkeypatch.setattr(Driver, "step", stop_in_the_middle)
-    assert run_training(config, tmp_path) == 75
+    with monkeypatch.context() as patch:
+        patch.setattr(Driver, "step", stop_in_the_middle)
+        assert run_training(config, tmp_path) == 75
     assert f"--logdir={tmp_path} continues" in capsys.readouterr().out
-    monkeypatch.undo()
     assert run_training(config, tmp_path) == 0
     assert "continuing after 3" in capsys.readouterr().out
     straight = run(config, tmp_path / "straight")
