@@ -138,7 +138,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", default="1m")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
-    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--against", help="yardstick script with the same options")

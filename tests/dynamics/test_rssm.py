@@ -20,7 +20,7 @@ from dreamer_jax.types import Latent
 
 B, T, E, A = 2, 7, 11, 3
 D, HIDDEN, S, K, G = 20, 6, 3, 5, 4
-FREE = 1.0
+FREE, UNIMIX = 1.0, 0.3  # a large uniform share, so that forgetting it changes samples
 RNG = np.random.default_rng(23)
 
 RSSM_TINY = RSSM(
@@ -32,7 +32,7 @@ RSSM_TINY = RSSM(
     dynamics_layers=2,
     prior_layers=2,
     posterior_layers=2,
-    unimix=0.01,
+    unimix=UNIMIX,
     free_nats=FREE,
     sampler=RANDOM,
     dtype=F32,
@@ -109,7 +109,7 @@ class NaiveRSSM:
 
     def sample(self, logits: np.ndarray, noise: np.ndarray) -> np.ndarray:
         probs = np.exp(logits - logits.max(-1, keepdims=True))
-        probs = 0.99 * probs / probs.sum(-1, keepdims=True) + 0.01 / K
+        probs = (1 - UNIMIX) * probs / probs.sum(-1, keepdims=True) + UNIMIX / K
         stoch = np.zeros((S, K))
         for group in range(S):
             index, total = 0, probs[group, 0]
@@ -144,7 +144,7 @@ def test_observe_equals_a_plain_loop() -> None:
     assert latent.deter.shape == (B, T, D) and latent.stoch.shape == (B, T, S, K)
     prior = quick_jit(RSSM_TINY.prior_logits)(PARAMS, latent.deter)
     for row in range(B):
-        deter, stoch = (np.asarray(x[row], np.float64) for x in inputs.start)
+        deter, stoch = (np.asarray(x, np.float64)[row] for x in inputs.start)
         for t in range(T):
             action = inputs.action[row, t]
             if inputs.is_first[row, t]:
@@ -270,7 +270,7 @@ def test_dyn_and_rep_are_equal_in_value_and_different_in_gradient() -> None:
     post, prior = (jnp.asarray(2 * RNG.normal(size=(S, K)), jnp.float32) for _ in range(2))
     dyn, rep = _divergences(post, prior)
     assert dyn == rep
-    mixed = lambda x: 0.99 * jax.nn.softmax(x) + 0.01 / K
+    mixed = lambda x: (1 - UNIMIX) * jax.nn.softmax(x) + UNIMIX / K
     p, q = np.asarray(mixed(post)), np.asarray(mixed(prior))
     np.testing.assert_allclose(dyn, (p * np.log(p / q)).sum(), rtol=1e-5)
     assert dyn > FREE
@@ -282,9 +282,9 @@ def test_dyn_and_rep_are_equal_in_value_and_different_in_gradient() -> None:
 
 def test_free_nats_apply_to_the_sum_over_groups() -> None:
     """Flooring every group by itself would give S nats."""
-    probs = np.array([0.62, 0.095, 0.095, 0.095, 0.095], np.float32)
+    probs = np.array([0.8, 0.05, 0.05, 0.05, 0.05], np.float32)
     post = jnp.tile(jnp.log(probs), (S, 1))
-    mixed = 0.99 * probs + 0.01 / K
+    mixed = (1 - UNIMIX) * probs + UNIMIX / K
     each = (mixed * np.log(mixed * K)).sum()  # to uniform
     assert each < FREE < S * each < S * FREE
     np.testing.assert_allclose(_divergences(post, jnp.zeros((S, K)))[0], S * each, rtol=1e-4)
@@ -300,6 +300,6 @@ def test_below_the_free_nats_there_is_no_gradient() -> None:
 
 def test_entropy_is_that_of_the_mixed_distribution() -> None:
     sharp = jnp.array([[1e3, 0.0, 0.0, 0.0, 0.0]] * S)
-    p = np.array([0.992] + [0.002] * 4)
+    p = np.array([1 - UNIMIX, 0, 0, 0, 0]) + UNIMIX / K
     np.testing.assert_allclose(RSSM_TINY.entropy(sharp), -S * (p * np.log(p)).sum(), rtol=1e-4)
     np.testing.assert_allclose(RSSM_TINY.entropy(jnp.zeros((S, K))), S * np.log(K), rtol=1e-5)

@@ -1,0 +1,61 @@
+"""The agent learns: `testing:chase` in a minute, by the same code path as `train`.
+
+The shortest path earns 9.5 a game on average, random actions 2.7. Whatever breaks the arrow from
+rewards to actions (a shifted pairing, a lost gradient, a wrong sign) leaves the score near the
+latter, although every loss may still fall.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamer_jax.commands.train import run_training
+from dreamer_jax.config import load_config
+from dreamer_jax.runtime.metrics import read_rows
+
+pytestmark = pytest.mark.usefixtures("cheap_compile")
+
+# Trained to the end, seeds 0 … 2 scored 8.8 to 9.4; with an actor that does not learn, 0.9.
+THRESHOLD = 6.0
+
+OPTIONS = {
+    "task": "testing:chase",
+    "steps": 10_000,
+    "size": "64/16/4/2/32",
+    "envs": 16,
+    "batch_size": 8,
+    "batch_length": 16,
+    "train_ratio": 8.0,  # one update per step of all environments
+    "agent.groups": 8,
+    "agent.blocks": 4,
+    "agent.imag_horizon": 8,
+    # Ten times the quickstart's and more: few updates, and a task that forgives it.
+    "agent.learning_rate": 3e-3,
+    "agent.actor_learning_rate": 3e-3,
+    "agent.critic_learning_rate": 3e-3,
+    "agent.warmup": 100,
+    "evaluation.episodes": 48,
+    "evaluation.envs": 16,
+}
+
+
+def score(root: Path, **options: Any) -> float:
+    """Train and return the mean greedy score."""
+    config = load_config("default")
+    config.update_from_flattened_dict(OPTIONS | options)
+    assert run_training(config, root) == 0
+    return float(
+        [row["eval/score"] for row in read_rows(root / "metrics.jsonl") if "eval/score" in row][-1]
+    )
+
+
+def test_agent_learns_to_chase(tmp_path):
+    assert score(tmp_path) > THRESHOLD
+
+
+def test_agent_without_actor_gradients_does_not(tmp_path):
+    """The test above would be worth nothing if anything else could pass it."""
+    assert score(tmp_path, **{"agent.loss_scales.actor": 0.0}) < THRESHOLD
