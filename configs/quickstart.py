@@ -12,13 +12,14 @@ def get_config() -> ConfigDict:
     """Return the preset."""
     config = default.get_config()
     config.task = "gymnasium:CartPole-v1"
-    # Many environments and small batches: real time is scarce here, environment steps are not.
-    config.steps = 160_000
+    # Many environments and small batches: time is scarce here, environment steps are not. With
+    # half of each batch new, a drift towards the edge of the track is noticed before it is a habit.
+    config.steps = 192_000
     config.size = "500k"
-    config.envs = 16
+    config.envs = 32
     config.batch_size = 4
     config.batch_length = 16
-    config.train_ratio = 4.0  # one update per step of all environments
+    config.train_ratio = 2.0  # one update per step of all environments
     config.agent.learning_rate = 3e-4  # founding document, "small-scale problems"
     config.agent.actor_learning_rate = 1e-4  # likewise
     config.agent.critic_learning_rate = 1e-4  # likewise

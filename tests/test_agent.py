@@ -148,6 +148,18 @@ def test_total_loss_is_the_scaled_sum(run: Run) -> None:
     np.testing.assert_allclose(metrics["loss/total"], total, rtol=1e-5)
 
 
+@pytest.mark.parametrize("change", [{"typo": 1.0}, {"dyn": None}])
+def test_a_loss_without_a_scale_or_the_reverse_is_refused(change: dict[str, float | None]) -> None:
+    """A scale that names no loss would silently switch nothing off."""
+    agent = tiny_agent(VECTOR)
+    scales = {k: v for k, v in (dict(agent.loss_scales) | change).items() if v is not None}
+    agent = agent._replace(loss_scales=scales)
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    args = (state, agent.initial_carry(B), random_batch(VECTOR), jax.random.key(0))
+    with pytest.raises(ValueError, match="losses .* but scales"):
+        jax.eval_shape(agent.train, *args)
+
+
 def test_first_update_warms_up_from_rate_zero(run: Run) -> None:
     _equal(run.updates[0].state.params, run.first.params)
     moved = jax.tree.map(lambda x, y: (x != y).any(), run.updates[1].state.params, run.first.params)

@@ -130,7 +130,7 @@ class Inputs(NamedTuple):
 
 def _inputs(seed: int) -> Inputs:
     rng = np.random.default_rng(seed)
-    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+    draw = lambda *shape: np.asarray(rng.normal(size=shape), np.float32)
     stoch = np.eye(K, dtype=np.float32)[rng.integers(0, K, (B, S))]
     is_first = np.zeros((B, T), bool)
     is_first[0, 3] = is_first[1, 0] = is_first[1, 5] = True
