@@ -156,7 +156,7 @@ def test_a_loss_without_a_scale_or_the_reverse_is_refused(change: dict[str, floa
     agent = agent._replace(loss_scales=scales)
     state = jax.eval_shape(agent.init, jax.random.key(0))
     args = (state, agent.initial_carry(B), random_batch(VECTOR), jax.random.key(0))
-    with pytest.raises(ValueError, match="losses .* but scales"):
+    with pytest.raises(ValueError, match=r"losses .* but scales"):
         jax.eval_shape(agent.train, *args)
 
 

@@ -115,9 +115,10 @@ def test_every_kind_of_key_is_resumed(tmp_path):
 @quick
 def test_row_of_a_stopped_interval_is_not_split(tmp_path):
     """Metrics collected before the stop were lost from the first row after the resume."""
-    config = tiny_run(CARTPOLE, {"steps": 40, "log.every": 30})
-    straight, resumed = run(config, tmp_path / "a"), run(config, tmp_path / "b", 20)
+    config = tiny_run(CARTPOLE, {"steps": 60, "log.every": 55, "train_ratio": 16.0})
+    straight, resumed = run(config, tmp_path / "a"), run(config, tmp_path / "b", 50)
     assert straight.rows == resumed.rows and len(straight.rows) == 1
+    assert straight.rows[0]["episode/count"] > 0 and straight.rows[0]["grad_steps"] > 5
 
 
 @quick
@@ -129,8 +130,19 @@ def test_another_seed_gives_another_run(tmp_path):
     silent = [k for k in same if not one.arrays[k].any()]  # outputs that start at zero
     assert same == silent and len(kernels) > 10
     assert one.rows != two.rows
-    records = [leaves(each.host["driver"]["records"]) for each in (one, two)]
-    assert records[0] != records[1]
+
+
+@quick
+def test_environments_and_replay_have_the_seed_of_the_run(tmp_path):
+    """Seeds that reached the agent alone gave runs that shared their episodes."""
+    seen = []
+    for number, seed in enumerate((0, 1, 1)):
+        training = make_training(tiny_run(CARTPOLE, {"seed": seed}), tmp_path / str(number))
+        reset, rng = training.envs.reset(), training.replay.state()["rng"]
+        seen.append((leaves(reset), leaves(rng)))
+        training.close()
+    assert seen[0][0] != seen[1][0] and seen[0][1] != seen[1][1]
+    assert seen[1] == seen[2]
 
 
 @quick
