@@ -10,28 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import (
-    FLOAT,
-    INT,
     MIXED,
-    PICTURES,
     VECTOR,
     B,
     D,
-    H,
-    K,
     S,
     T,
     quick_jit,
     random_batch,
+    random_obs,
     random_state,
-    random_values,
     tiny_agent,
 )
 
 from dreamer_jax.agent import ACTING, Agent
 from dreamer_jax.parallel import Compiled, Update
-from dreamer_jax.types import Batch, Carry, Latent, Replayed, Space, Spaces, TrainState
-from dreamer_jax.world_model import Observed, WorldModel, encode_action
+from dreamer_jax.types import Carry, Latent, TrainState
 
 MODULES = {"encoder", "dynamics", "decoder", "reward", "cont", "actor", "critic"}
 METRICS = {
@@ -59,11 +53,6 @@ class Counting(Agent):
     def policy(self, *args: Any) -> Any:
         self.traces["policy"].append(None)
         return super().policy(*args)
-
-
-def _obs(spaces: Spaces, envs: int, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {key: random_values(space, (envs,), rng) for key, space in spaces.obs.items()}
 
 
 def _host(tree: Any) -> Any:
@@ -200,7 +189,7 @@ def test_everything_is_traced_once(run: Run) -> None:
     carry = run.compiled.initial_carry(envs)
     for step in range(3):
         is_first = np.full(envs, step == 0)
-        obs = _obs(MIXED, envs, step)
+        obs = random_obs(MIXED, envs, step)
         carry, *_ = run.compiled.policy(params, carry, obs, is_first, step)
     assert {name: len(calls) for name, calls in Counting.traces.items()} == {
         "train": 1,
@@ -226,7 +215,7 @@ def _act(run: Run, step: int, mode: str, **changes: Any) -> Acted:
     state = random_state(run.compiled.agent)
     inputs: dict[str, Any] = {
         "carry": run.compiled.initial_carry(envs),
-        "obs": _obs(MIXED, envs),
+        "obs": random_obs(MIXED, envs),
         "is_first": np.ones(envs, bool),
     }
     inputs |= changes
@@ -271,142 +260,6 @@ def test_a_reset_environment_does_not_see_its_carry(run: Run) -> None:
     np.testing.assert_array_equal(same, is_first)
 
 
-SPACES = {
-    "discrete action": Spaces(VECTOR.obs, {"jump": Space(INT, (), 4)}),
-    "several discrete actions": Spaces(VECTOR.obs, {"keys": Space(INT, (3,), 2)}),
-    "continuous action": VECTOR,
-    "grid of continuous actions": Spaces(VECTOR.obs, {"steer": Space(FLOAT, (2, 3))}),
-    "scalar continuous action": Spaces(VECTOR.obs, {"throttle": Space(FLOAT, ())}),
-    "pictures and vectors": PICTURES,
-    "one picture": Spaces({"camera": PICTURES.obs["camera"]}, PICTURES.action),
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [*((name, "float32") for name in SPACES), ("pictures and vectors", "bfloat16")],
-)
-def test_every_kind_of_space_is_learned_and_acted_in(name: str, dtype: str) -> None:
-    """What goes round must keep its shape and dtype, or the second call compiles again."""
-    spaces, key = SPACES[name], jax.random.key(0)
-    agent = tiny_agent(spaces, dtype=jnp.dtype(dtype))
-    state, carry = jax.eval_shape(agent.init, key), agent.initial_carry(B)
-    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-    new, acting, later, *_ = jax.eval_shape(agent.train, state, carry, random_batch(spaces), key)
-    assert shapes(new) == shapes(state)
-    assert shapes(later) == shapes(carry)
-    obs, is_first = _obs(spaces, B), np.zeros(B, bool)
-    later, action, _ = jax.eval_shape(agent.policy, acting, carry, obs, is_first, key)
-    assert shapes(later) == shapes(carry)
-    assert shapes(action) == {k: ((B, *s.shape), s.dtype) for k, s in spaces.action.items()}
-
-
-COUNT = Spaces({"step": Space(FLOAT, ())}, {"choice": Space(INT, (), 50)})
-
-
-def _counting(context: int) -> Replayed:
-    """Return a batch whose record t has observation t and action t; row 1 is 20 ahead."""
-    steps = np.arange(T + context) + np.array([[0], [20]])
-    flags = np.zeros((B, T + context), bool)
-    records = Batch(
-        {"step": steps.astype(np.float32)},
-        {"choice": steps.astype(np.int32)},
-        steps.astype(np.float32),
-        *(flags.copy() for _ in range(3)),
-    )
-    stored = Latent(np.full((B, D), 7, np.float32), np.full((B, S), 1, np.uint8))
-    follows = np.array([False, True])
-    return jax.tree.map(jnp.asarray, Replayed(records, stored if context else None, follows))
-
-
-def _carry(agent: Agent) -> Carry:
-    """Return a carry that cannot be mistaken for the stored latent."""
-    latent = jax.tree.map(lambda x: x - 5, agent.initial_carry(B).latent)
-    return Carry(latent, {"choice": jnp.array([41, 42], jnp.int32)})
-
-
-@pytest.mark.parametrize("context", [1, 0])
-def test_every_observation_meets_the_action_that_led_to_it(
-    context: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One step off, losses still fall to zero, because neighbouring records are alike."""
-    agent = tiny_agent(COUNT, context=context)
-    met: list[Any] = []
-
-    class Enough(Exception):
-        pass
-
-    def spy(self: WorldModel, *args: Any) -> None:
-        _, start, obs, previous, *_ = args
-        met.append((start, obs["step"], encode_action(previous, self.spaces.action)))
-        raise Enough
-
-    monkeypatch.setattr(WorldModel, "observe", spy)
-    with pytest.raises(Enough):
-        agent.train(random_state(agent), _carry(agent), _counting(context), jax.random.key(0))
-    start, steps, action = met[0]
-    offset = np.array([[0], [20]])
-    np.testing.assert_array_equal(steps, np.arange(context, T + context) + offset)
-    led = np.argmax(action, -1)
-    np.testing.assert_array_equal(led[:, 1:], steps[:, 1:] - 1)
-    if context:
-        # The context record is not trained on; its action and latent come first.
-        np.testing.assert_array_equal(led[:, 0], [0, 20])
-        np.testing.assert_array_equal(start.deter, np.array([[7], [-5]]).repeat(D, 1))
-        np.testing.assert_array_equal(np.argmax(start.stoch[0], -1), np.ones(S))
-    else:
-        np.testing.assert_array_equal(led[:, 0], [41, 42])
-        np.testing.assert_array_equal(start.deter, np.full((B, D), -5))
-
-
-def test_rewards_and_flags_stay_with_their_observations() -> None:
-    agent, replayed = tiny_agent(COUNT), _counting(1)
-    _, batch, _ = agent.align(_carry(agent), replayed)
-    assert batch.reward.shape == batch.is_first.shape == (B, T)
-    np.testing.assert_array_equal(batch.reward, batch.obs["step"])
-
-
-@pytest.mark.parametrize("context", [0, 1])
-def test_a_batch_must_have_the_context_that_the_agent_expects(context: int) -> None:
-    agent = tiny_agent(COUNT, context=context)
-    with pytest.raises(ValueError, match=f"replay_context={context}, but the batch brings"):
-        agent.align(_carry(agent), _counting(1 - context))
-
-
-def test_imagination_may_start_from_the_last_steps_only() -> None:
-    """Cropping also crops the records of the replay critic."""
-    last = 2
-    whole, some = (tiny_agent(VECTOR, imag_last=n) for n in (0, last))
-    state, batch = random_state(whole), random_batch(VECTOR, context=0).records
-    rng = np.random.default_rng(41)
-    deter = jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32)
-    latent = Latent(deter, jax.nn.one_hot(rng.integers(0, K, (B, T, S)), K))
-    feat, logits = whole.world_model.dynamics.feat(latent), jnp.zeros((B, T, S, K))
-    observed = Observed(feat, latent, feat, logits, logits)
-    crop = lambda tree: jax.tree.map(lambda x: x[:, -last:], tree)
-
-    def losses(agent: Agent, observed: Observed, batch: Batch) -> Any:
-        return agent.behavior.losses(
-            state.params,
-            state.slow,
-            state.stats,
-            agent.world_model,
-            observed,
-            batch,
-            jax.random.key(0),
-        )[0]
-
-    got, expected = quick_jit(
-        lambda: (losses(some, observed, batch), losses(whole, crop(observed), crop(batch)))
-    )()
-    assert {name: x.shape for name, x in got.items()} == {
-        "actor": (H, B * last),
-        "critic": (H, B * last),
-        "replay_critic": (B, last - 1),
-    }
-    _equal(got, expected)
-
-
 def test_one_batch_is_learned_by_heart(run: Run) -> None:
     """Reconstruction and divergence must fall far on records that never change."""
     compiled, batch = run.compiled, random_batch(MIXED)
@@ -424,18 +277,3 @@ def test_one_batch_is_learned_by_heart(run: Run) -> None:
     assert last["loss/recon/token"] < 1 < np.log(7) < first["loss/recon/token"]
     assert last["loss/dyn"] < 1.05 < 3 < first["loss/dyn"]  # down to the free nats
     assert last["loss/reward"] < 1.5 < 4 < first["loss/reward"]
-
-
-def test_bfloat16_losses_are_those_of_float32() -> None:
-    """Sampled states may differ where probabilities round, so only the means can be compared."""
-    means = {}
-    for name in ("float32", "bfloat16"):
-        agent = tiny_agent(VECTOR, dtype=jnp.dtype(name))
-        aligned = agent.align(agent.initial_carry(B), random_batch(VECTOR))
-        losses = quick_jit(
-            lambda state, *inputs, losses=agent.losses: losses(state.params, state, *inputs)[0]
-        )
-        means[name] = losses(random_state(agent), *aligned, jax.random.key(0))
-    for name, loss in means["bfloat16"].items():
-        assert loss.dtype == jnp.float32
-        np.testing.assert_allclose(loss, means["float32"][name], rtol=0.02)

@@ -130,3 +130,9 @@ def random_batch(spaces: Spaces, seed: int = 0, context: int = 1, length: int = 
         stoch = rng.integers(0, K, (B, S)).astype(np.uint8)
         latent = Latent(rng.normal(size=(B, D)).astype(np.float32), stoch)
     return jax.tree.map(jnp.asarray, Replayed(records, latent, np.zeros(B, bool)))
+
+
+def random_obs(spaces: Spaces, envs: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return one observation `[envs, *shape]` by key."""
+    rng = np.random.default_rng(seed)
+    return {key: random_values(space, (envs,), rng) for key, space in spaces.obs.items()}

@@ -1,7 +1,8 @@
 """Symexp-two-hot regression: a categorical over exponentially spaced bins (SPEC 5).
 
-The bins are symmetric about zero and the mean is summed symmetrically, so uniform probabilities
-(a head whose kernel starts at zero) predict exactly 0 and not a rounding error of symexp(20).
+The bins are symmetric about zero and the mean weighs differences of mirrored probabilities, so
+uniform ones (a head whose kernel starts at zero) predict exactly 0 and not a rounding error of
+symexp(20).
 """
 
 import chex
@@ -57,7 +58,7 @@ def twohot_loss(logits: jax.Array, target: jax.Array, bins: np.ndarray) -> jax.A
 
 
 def twohot_mean(logits: jax.Array, bins: np.ndarray) -> jax.Array:
-    """Return `Σ p·bin` of `softmax(logits)`, summed in mirrored pairs from the outside in.
+    """Return `Σ p·bin` of `softmax(logits)` from the surplus of each bin over its mirror image.
 
         mean = Σ_{i < half} (p_i − p_{n−1−i})·bin_i
 

@@ -61,6 +61,7 @@ def test_trains_evaluates_and_continues(task, report_every, tmp_path, capsys):
     assert len(files(tmp_path / "checkpoints")) == 2
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("shared_programs")
 @pytest.mark.parametrize("task", [CARTPOLE, "testing:mixed"])
 def test_missing_picture_packages_do_not_end_a_run(task, tmp_path, capsys, monkeypatch):
