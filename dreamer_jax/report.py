@@ -35,13 +35,10 @@ def imagine_open_loop(
     dynamics = agent.world_model.dynamics
     rows, length = action.shape[:2]
     noise = dynamics.observe_noise(key, (length, rows))
-
-    def step(latent: Latent, now: tuple[jax.Array, jax.Array]) -> tuple[Latent, Latent]:
-        latent = dynamics.imagine_step(params["dynamics"], latent, *now)
-        return latent, latent
-
-    _, latents = jax.lax.scan(step, start, (action.swapaxes(0, 1), noise))
-    return Latent(*(x.swapaxes(0, 1) for x in latents))
+    latents, _ = dynamics.imagine(
+        params["dynamics"], start, lambda _, given: (given, None), action.swapaxes(0, 1), noise
+    )
+    return Latent(*(x[1:].swapaxes(0, 1) for x in latents))
 
 
 def report(

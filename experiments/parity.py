@@ -169,7 +169,7 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
     )
     out["imag_deter"] = rollout.latent.deter[1:].swapaxes(0, 1)
     out["imag_stoch"] = rollout.latent.stoch[1:].swapaxes(0, 1)
-    out |= {f"imag_act/{name}": v[:-1].swapaxes(0, 1) for name, v in rollout.action.items()}
+    out |= {f"imag_act/{name}": v.swapaxes(0, 1) for name, v in rollout.action.items()}
     return {f"probe/{name}": value for name, value in out.items()}
 
 

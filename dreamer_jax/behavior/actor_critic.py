@@ -20,6 +20,7 @@ from dreamer_jax.distributions import Sampler
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.percentile import ReturnStats, return_scale, update_return_stats
 from dreamer_jax.ops.returns import lambda_returns, survival_weight
+from dreamer_jax.ops.slices import in_slices
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
 from dreamer_jax.types import Batch, Latent
 from dreamer_jax.world_model import Observed, WorldModel
@@ -56,6 +57,7 @@ class ActorCritic:
     replay_slow_regularizer: float
     slow_target: bool  # returns and baseline from the slow critic
     scaling: ReturnScaling
+    slice_rows: int  # imagined states that heads see at once (whole steps); 0: all
 
     def init(self, key: jax.Array, feat: jax.Array) -> dict[str, Any]:
         """Return fresh parameters of actor and critic for states like `feat`."""
@@ -127,12 +129,10 @@ class ActorCritic:
         critic = sg(weight)·(twohot(sg(R)) + slow_regularizer·twohot(sg(slow value)))
         """
         feat, action = sg((imagined.feat, imagined.action))
-        reward = sg(world_model.predict_reward(params, feat))
-        cont = sg(world_model.predict_cont(params, feat))
-        value_logits = self.value_logits(params["critic"], feat)
-        fast_value = twohot_mean(value_logits, self.bins)
-        slow_value = sg(self.value(slow["critic"], feat))
-        value = sg(slow_value if self.slow_target else fast_value)
+        most = max(1, self.slice_rows // feat.shape[1]) if self.slice_rows else 0
+        judge = lambda feat: sg(self._judge(params, slow, world_model, feat))
+        reward, cont, fast_value, slow_value = in_slices(judge, most, feat)
+        value = slow_value if self.slow_target else fast_value
 
         discount = 1.0 if self.contdisc else self.gamma
         weight = survival_weight(cont, discount)
@@ -144,14 +144,26 @@ class ActorCritic:
         scale = return_scale(stats, scaling.limit)
         advantage = (returns - value[:-1]) / scale
 
-        policy = self.actor(params["actor"], feat[:-1])
-        chosen = jax.tree.map(lambda x: x[:-1], action)
-        gain = policy.total_log_prob(chosen) * advantage
-        actor_loss = -weight[:-1] * (gain + self.entropy_scale * policy.total_entropy())
-        critic_loss = weight[:-1] * (
-            twohot_loss(value_logits[:-1], returns, self.bins)
-            + self.slow_regularizer * twohot_loss(value_logits[:-1], slow_value[:-1], self.bins)
+        def learn(
+            feat: jax.Array,
+            action: Mapping[str, jax.Array],
+            advantage: jax.Array,
+            returns: jax.Array,
+            slow_value: jax.Array,
+        ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+            policy = self.actor(params["actor"], feat)
+            entropy = {key: policy.entropy(key) for key in self.actor.spaces}
+            gain = policy.total_log_prob(action) * advantage
+            actor_loss = -(gain + self.entropy_scale * policy.total_entropy())
+            logits = self.value_logits(params["critic"], feat)
+            critic_loss = twohot_loss(logits, returns, self.bins)
+            critic_loss += self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
+            return actor_loss, critic_loss, entropy
+
+        actor_loss, critic_loss, entropy = in_slices(
+            learn, most, feat[:-1], action, advantage, returns, slow_value[:-1]
         )
+        losses = {"actor": weight[:-1] * actor_loss, "critic": weight[:-1] * critic_loss}
         metrics = {
             "imag/reward": reward.mean(),
             "imag/cont": cont.mean(),
@@ -161,9 +173,20 @@ class ActorCritic:
             "imag/return": returns.mean(),
             **_return_metrics((returns - stats["low"]) / scale),
             **_advantage_metrics(advantage),
-            **self._entropy_metrics(policy),
+            **self._entropy_metrics(entropy),
         }
-        return {"actor": actor_loss, "critic": critic_loss}, stats, metrics, returns
+        return losses, stats, metrics, returns
+
+    def _judge(
+        self, params: Params, slow: Params, world_model: WorldModel, feat: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Return reward, continuation, value and slow value of states."""
+        return (
+            world_model.predict_reward(params, feat),
+            world_model.predict_cont(params, feat),
+            self.value(params["critic"], feat),
+            self.value(slow["critic"], feat),
+        )
 
     def replay_loss(
         self, params: Params, slow: Params, feat: jax.Array, batch: Batch, boot: jax.Array
@@ -197,15 +220,14 @@ class ActorCritic:
         # -0 keeps the whole row.
         return jax.tree.map(lambda x: x[:, -self.imag_last :], (observed, batch))
 
-    def _entropy_metrics(self, policy: Any) -> dict[str, jax.Array]:
+    def _entropy_metrics(self, entropy: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Return each key's mean entropy, and for discrete keys its share of the maximum."""
         metrics = {}
         for key, space in self.actor.spaces.items():
-            entropy = policy.entropy(key).mean()
-            metrics[f"actor/entropy/{key}"] = entropy
+            metrics[f"actor/entropy/{key}"] = mean = entropy[key].mean()
             if space.classes:
                 most = np.log(space.classes) * int(np.prod(space.shape))
-                metrics[f"actor/randomness/{key}"] = entropy / most
+                metrics[f"actor/randomness/{key}"] = mean / most
         return metrics
 
 

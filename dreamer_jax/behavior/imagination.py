@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dreamer_jax.distributions import ActionDistribution, Sampler, action_noise
@@ -18,11 +17,11 @@ Params = Mapping[str, Any]
 
 
 class Imagined(NamedTuple):
-    """A rollout from N starts; index 0 of the first axis is the replayed start itself."""
+    """A rollout from N starts; index 0 of latents and features is the replayed start itself."""
 
     latent: Latent  # [H+1, N, ...]
     feat: jax.Array  # [H+1, N, F]
-    action: dict[str, jax.Array]  # [H+1, N, *shape] chosen in each state
+    action: dict[str, jax.Array]  # [H, N, *shape] chosen in each state but the last
 
 
 class Actor(NamedTuple):
@@ -60,26 +59,13 @@ def imagine(
     params, start = jax.lax.stop_gradient((params, start))
     dynamics, count = world_model.dynamics, start.deter.shape[0]
     action_key, latent_key = jax.random.split(key)
-    noise = (
-        action_noise(sampler, action_key, actor.spaces, (horizon + 1, count)),
-        dynamics.observe_noise(latent_key, (horizon + 1, count)),
-    )
+    noise = action_noise(sampler, action_key, actor.spaces, (horizon, count))
 
-    def act(latent: Latent, noise: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
+    def act(latent: Latent, noise: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+        action = actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
+        return encode_action(action, actor.spaces), action
 
-    def step(latent: Latent, noise: Any) -> tuple[Latent, tuple[Latent, dict[str, jax.Array]]]:
-        action = act(latent, noise[0])
-        encoded = encode_action(action, actor.spaces)
-        later = dynamics.imagine_step(params["dynamics"], latent, encoded, noise[1])
-        return later, (latent, action)
-
-    before_last = jax.tree.map(lambda x: x[:-1], noise)
-    last, (latents, actions) = jax.lax.scan(step, start, before_last)
-    last_action = act(last, jax.tree.map(lambda x: x[-1], noise[0]))
-    latents, actions = jax.tree.map(
-        lambda before, end: jnp.concatenate([before, end[None]], 0),
-        (latents, actions),
-        (last, last_action),
+    latents, actions = dynamics.imagine(
+        params["dynamics"], start, act, noise, dynamics.observe_noise(latent_key, (horizon, count))
     )
     return Imagined(latents, dynamics.feat(latents), actions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -9,6 +10,8 @@ import jax
 from dreamer_jax.types import Latent
 
 Params = Any
+# (latent [N, ...], one step of the inputs) -> (encoded action [N, A], anything to collect)
+Act = Callable[[Latent, Any], tuple[jax.Array, Any]]
 
 
 class Dynamics(Protocol):
@@ -41,10 +44,10 @@ class Dynamics(Protocol):
         """Filter a sequence `[B, T, ...]`; return posterior latents and their logits."""
         ...
 
-    def imagine_step(
-        self, params: Params, latent: Latent, action: jax.Array, noise: jax.Array
-    ) -> Latent:
-        """Return the next latent `[N, ...]` sampled from the prior."""
+    def imagine(
+        self, params: Params, start: Latent, act: Act, inputs: Any, noise: jax.Array
+    ) -> tuple[Latent, Any]:
+        """Roll out under `act`; return latents `[H + 1, N, ...]` from `start` on, and outputs."""
         ...
 
     def prior_logits(self, params: Params, deter: jax.Array) -> jax.Array:

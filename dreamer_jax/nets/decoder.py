@@ -6,14 +6,14 @@ a key's axes, so a picture weighs as many nats as its pixels disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dreamer_jax.nets.conv import Conv, pictures_at_once
 from dreamer_jax.nets.encoder import (
-    KERNEL,
     Resolution,
     image_towers,
     stage_channels,
@@ -27,10 +27,11 @@ from dreamer_jax.nets.layers import (
     Dense,
     Dtype,
     Layer,
-    kernel_init,
+    forward,
     rms_norm,
     to_groups,
 )
+from dreamer_jax.ops.slices import in_slices
 from dreamer_jax.ops.symlog import symexp, symlog
 from dreamer_jax.types import Space
 
@@ -76,16 +77,11 @@ class UpTower(nn.Module):
         x1 = Dense(h * w * c, self.dtype, name="from_stoch_out")(x1).reshape(-1, h, w, c)
         x = nn.silu(rms_norm(x0 + x1, self.param("scale", nn.initializers.ones, (c,))))
         for index, width in reversed(list(enumerate(widths[:-1]))):
-            x = self._conv(x.repeat(2, 1).repeat(2, 2), width, f"conv{index}")
+            x = Conv(width, self.dtype, "double", name=f"conv{index}")(x)
             scale = self.param(f"scale{index}", nn.initializers.ones, (width,))
             x = nn.silu(rms_norm(x, scale))
-        x = self._conv(x.repeat(2, 1).repeat(2, 2), self.channels, "out")
+        x = Conv(self.channels, self.dtype, "double", name="out")(x)
         return nn.sigmoid(x.astype(jnp.float32))
-
-    def _conv(self, x: jax.Array, width: int, name: str) -> jax.Array:
-        size = (KERNEL, KERNEL)
-        init = kernel_init()
-        return nn.Conv(width, size, dtype=self.dtype, kernel_init=init, name=name)(x)
 
 
 class Decoder(nn.Module):
@@ -116,14 +112,22 @@ class Decoder(nn.Module):
         flat = [x.reshape(-1, x.shape[-1]) for x in (deter, stoch)]
         for size, images in towers.items():
             widths = [self.spaces[key].shape[-1] for key in images]
-            name = tower_name(size, towers)
             tower = UpTower(
-                size, sum(widths), self.depth, self.units, self.blocks, self.dtype, name=name
+                size, sum(widths), self.depth, self.units, self.blocks, self.dtype, parent=None
             )
-            x = tower(*flat).reshape(*lead, *size, -1)
+            run = self._tower(tower, tower_name(size, towers), flat)
+            x = in_slices(run, pictures_at_once(), *flat).reshape(*lead, *size, -1)
             splits = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
             result |= dict(zip(images, jnp.split(x, splits, -1), strict=True))
         return result
+
+    def _tower(
+        self, tower: UpTower, name: str, latents: list[jax.Array]
+    ) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """Return a tower with parameters of this module as a pure function of latents."""
+        one = [x[:1] for x in latents]
+        params = self.param(name, lambda key: tower.init(key, *one)["params"])
+        return lambda deter, stoch: forward(tower, params, deter, stoch)
 
 
 def recon_loss(raw: jax.Array, target: jax.Array, space: Space) -> jax.Array:

@@ -6,18 +6,19 @@ channels can only be concatenated where heights and widths agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dreamer_jax.nets.layers import MLP, Dtype, Norm, kernel_init
+from dreamer_jax.nets.conv import Conv, pictures_at_once
+from dreamer_jax.nets.layers import MLP, Dtype, Norm, forward
+from dreamer_jax.ops.slices import in_slices
 from dreamer_jax.ops.symlog import symlog
 from dreamer_jax.types import Space
 
-KERNEL = 5  # height and width of every convolution
 SMALLEST, LARGEST = 3, 16  # pixels that the coarsest feature map may have
 
 Resolution = tuple[int, int]
@@ -99,19 +100,9 @@ class ConvTower(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[N, h, w, c]` in −0.5 … 0.5 to `[N, h'·w'·c']`, row-major."""
-        stride = 2 if self.strided else 1
+        change = "stride" if self.strided else "pool"
         for index, channels in enumerate(stage_channels(self.depth, self.stages)):
-            x = nn.Conv(
-                channels,
-                (KERNEL, KERNEL),
-                strides=stride,
-                dtype=self.dtype,
-                kernel_init=kernel_init(),
-                name=f"conv{index}",
-            )(x)
-            if not self.strided:
-                n, h, w, c = x.shape
-                x = x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+            x = Conv(channels, self.dtype, change, name=f"conv{index}")(x)
             x = nn.silu(Norm(name=f"norm{index}")(x))
         return x.reshape(x.shape[0], -1)
 
@@ -135,12 +126,20 @@ class Encoder(nn.Module):
             parts.append(MLP(self.layers, self.units, self.dtype, name="mlp")(x))
         towers = image_towers(self.spaces)
         for size, keys in towers.items():
-            x = jnp.concatenate([obs[key] for key in keys], -1).astype(self.dtype)
-            x = (x / 255 - 0.5).reshape(-1, *x.shape[len(lead) :])
-            name = tower_name(size, towers)
-            tower = ConvTower(self.depth, stage_count(size), self.dtype, self.strided, name=name)
-            parts.append(tower(x).reshape(*lead, -1))
+            pictures = jnp.concatenate([obs[key] for key in keys], -1)
+            pictures = pictures.reshape(-1, *pictures.shape[len(lead) :])
+            tower = ConvTower(self.depth, stage_count(size), self.dtype, self.strided, parent=None)
+            run = self._tower(tower, tower_name(size, towers), pictures)
+            parts.append(in_slices(run, pictures_at_once(), pictures).reshape(*lead, -1))
         return jnp.concatenate(parts, -1)
+
+    def _tower(
+        self, tower: ConvTower, name: str, pictures: jax.Array
+    ) -> Callable[[jax.Array], jax.Array]:
+        """Return a tower with parameters of this module as a pure function of pictures."""
+        scale = lambda x: x.astype(self.dtype) / 255 - 0.5
+        params = self.param(name, lambda key: tower.init(key, scale(pictures[:1]))["params"])
+        return lambda x: forward(tower, params, scale(x))
 
     def _lead(self, obs: Mapping[str, jax.Array]) -> tuple[int, ...]:
         key = min(self.spaces)

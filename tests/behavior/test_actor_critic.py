@@ -75,6 +75,7 @@ def _behavior(**options: Any) -> ActorCritic:
         "replay_slow_regularizer": 0.3,
         "slow_target": False,
         "scaling": ReturnScaling(0.5, 10.0, 90.0, 0.1),
+        "slice_rows": 0,
     }
     return ActorCritic(**(settings | options))
 
@@ -147,7 +148,7 @@ def _expected(feat: np.ndarray, action: np.ndarray, contdisc: bool, slow_target:
 
 def _imagined() -> Imagined:
     feat = _feat(H + 1, N)
-    action = {"jump": jnp.asarray(RNG.integers(0, ACTIONS, (H + 1, N)), jnp.int32)}
+    action = {"jump": jnp.asarray(RNG.integers(0, ACTIONS, (H, N)), jnp.int32)}
     return Imagined(Latent(feat, feat), feat, action)
 
 
@@ -199,12 +200,12 @@ def test_the_actor_gradient_is_reinforce_with_a_baseline() -> None:
 
     def loss(gain: jax.Array, choice: int) -> jax.Array:
         params = PARAMS | {"actor": {"gain": gain}}
-        action = {"jump": jnp.full((H + 1, N), choice, jnp.int32)}
+        action = {"jump": jnp.full((H, N), choice, jnp.int32)}
         rollout = imagined._replace(action=action)
         return behavior.imagined_losses(params, SLOW, STATS, WORLD, rollout)[0]["actor"]
 
     feat = np.asarray(imagined.feat, np.float64)
-    want = _expected(feat, np.zeros((H + 1, N), int), True, False)
+    want = _expected(feat, np.zeros((H, N), int), True, False)
     weight = np.cumprod(feat[..., 1], 0)[:H]
     advantage = (want.returns - _value(feat)[:H]) / 3.0
     logits = feat[:H, :, -ACTIONS:]

@@ -48,17 +48,23 @@ def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
     @quick_jit
     def step(latent: Latent, action: dict[str, jax.Array]) -> Latent:
         encoded, noise = encode_action(action, spaces), jnp.zeros((N, S))
-        return dynamics.imagine_step(params["dynamics"], latent, encoded, noise)
+        given, noise = encoded[None], noise[None]
+        later, _ = dynamics.imagine(
+            params["dynamics"], latent, lambda _, a: (a, None), given, noise
+        )
+        return jax.tree.map(lambda x: x[1], later)
 
     assert len(rollout.latent.deter) == len(rollout.feat) == H + 1
+    assert len(rollout.action["steer"]) == H
     for h in range(H + 1):
-        action = act(latent)
         at = lambda tree, h=h: jax.tree.map(lambda x: x[h], tree)
         close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5)
         jax.tree.map(close, at(rollout.latent), latent)
-        jax.tree.map(close, at(rollout.action), action)
         close(rollout.feat[h], dynamics.feat(latent))
-        latent = step(latent, action)
+        if h < H:
+            action = act(latent)
+            jax.tree.map(close, at(rollout.action), action)
+            latent = step(latent, action)
 
 
 def test_nothing_differentiates_through_the_rollout(agent: Agent) -> None:

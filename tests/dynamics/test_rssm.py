@@ -38,7 +38,13 @@ RSSM_TINY = RSSM(
 )
 PARAMS = random_tree(jax.eval_shape(lambda: RSSM_TINY.init(jax.random.key(0), E, A)), seed=1)
 observe = quick_jit(RSSM_TINY.observe)
-imagine_step = quick_jit(RSSM_TINY.imagine_step)
+
+
+@quick_jit
+def imagine(params: Any, start: Latent, action: Any, noise: Any) -> tuple[Latent, Any]:
+    """Roll out under given actions `[H, N, A]`; collect the first recurrent unit at each step."""
+    act = lambda latent, given: (given, latent.deter[:, 0])
+    return RSSM_TINY.imagine(params, start, act, action, noise)
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
@@ -157,14 +163,21 @@ def test_observe_equals_a_plain_loop() -> None:
             np.testing.assert_allclose(prior[row, t], naive.prior(deter), atol=1e-4)
 
 
-def test_imagine_step_equals_the_naive_step() -> None:
+def test_imagine_equals_a_plain_loop() -> None:
     inputs, naive = _inputs(1), NaiveRSSM(PARAMS)
-    latent = imagine_step(PARAMS, inputs.start, inputs.action[:, 0], inputs.noise[:, 0])
+    action, noise = (x[:, :3].swapaxes(0, 1) for x in (inputs.action, inputs.noise))
+    latents, collected = imagine(PARAMS, inputs.start, action, noise)
+    assert latents.deter.shape == (4, B, D) and latents.stoch.shape == (4, B, S, K)
+    np.testing.assert_array_equal(collected, latents.deter[:-1, :, 0])
     for row in range(B):
-        deter = naive.core(inputs.start.deter[row], inputs.start.stoch[row], inputs.action[row, 0])
-        np.testing.assert_allclose(latent.deter[row], deter, atol=1e-5)
-        stoch = naive.sample(naive.prior(deter), inputs.noise[row, 0])
-        np.testing.assert_array_equal(latent.stoch[row], stoch)
+        deter, stoch = (np.asarray(x, np.float64)[row] for x in inputs.start)
+        for h in range(3):
+            np.testing.assert_allclose(latents.deter[h, row], deter, atol=1e-5)
+            np.testing.assert_array_equal(latents.stoch[h, row], stoch)
+            deter = naive.core(deter, stoch, action[h, row])
+            stoch = naive.sample(naive.prior(deter), noise[h, row])
+        np.testing.assert_allclose(latents.deter[3, row], deter, atol=1e-5)
+        np.testing.assert_array_equal(latents.stoch[3, row], stoch)
 
 
 def _splice(before: Inputs, after: Inputs, t: int) -> Inputs:
@@ -225,8 +238,9 @@ def test_the_action_after_a_reset_matters() -> None:
 def test_actions_are_scaled_into_one_elementwise() -> None:
     inputs = _inputs(1)
     large, scaled = np.array([[5.0, -0.5, -2.0]] * B), np.array([[1.0, -0.5, -1.0]] * B)
-    steps = [imagine_step(PARAMS, inputs.start, a, inputs.noise[:, 0]) for a in (large, scaled)]
-    np.testing.assert_array_equal(steps[0].deter, steps[1].deter)
+    noise = inputs.noise[None, :, 0]
+    one, two = (imagine(PARAMS, inputs.start, a[None], noise)[0] for a in (large, scaled))
+    np.testing.assert_array_equal(one.deter, two.deter)
 
 
 def test_samples_carry_the_gradient_of_their_probabilities() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dreamer_jax.dynamics.rssm import JointLayer
+from dreamer_jax.dynamics.rssm_net import JointLayer
 from dreamer_jax.nets.layers import (
     MLP,
     BlockDense,

@@ -1,0 +1,54 @@
+"""Slices change neither values nor gradients, and are as long as they may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import quick_jit
+
+from dreamer_jax.ops.slices import in_slices
+
+L, N, F = 6, 5, 3
+RNG = np.random.default_rng(37)
+X = jnp.asarray(RNG.normal(size=(L, N, F)), jnp.float32)
+Y = {"a": jnp.asarray(RNG.normal(size=(L, N)), jnp.float32)}
+W = jnp.asarray(RNG.normal(size=(F, 2)), jnp.float32)
+
+
+def _run(most: int, w: jax.Array, x: jax.Array) -> tuple[jax.Array, Any]:
+    function = lambda x, y: (jnp.tanh(x @ w), {"b": y["a"] * x[..., 0]})
+    return in_slices(function, most, x, Y)
+
+
+def _total(most: int, w: jax.Array, x: jax.Array) -> jax.Array:
+    one, two = _run(most, w, x)
+    return (one**2).sum() + two["b"].sum()
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 6])
+def test_values_and_gradients_are_those_of_the_whole(most: int) -> None:
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, _run(most, W, X), _run(0, W, X))
+    grad = lambda most: quick_jit(jax.grad(lambda *a: _total(most, *a), argnums=(0, 1)))(W, X)
+    jax.tree.map(close, grad(most), grad(0))
+
+
+@pytest.mark.parametrize(("most", "length"), [(0, 6), (1, 1), (2, 2), (3, 3), (5, 3), (9, 6)])
+def test_a_slice_is_the_longest_that_divides_the_whole(most: int, length: int) -> None:
+    seen = []
+
+    def function(x: jax.Array) -> jax.Array:
+        seen.append(x.shape)
+        return x
+
+    in_slices(function, most, X)
+    assert set(seen) == {(length, N, F)}
+
+
+def test_nothing_inside_a_slice_is_kept_for_the_backward_pass() -> None:
+    text = str(jax.make_jaxpr(jax.grad(lambda w: _total(2, w, X)))(W))
+    assert "remat" in text or "checkpoint" in text
