@@ -14,6 +14,7 @@ from dreamer_jax.errors import UserError
 COMMANDS = {
     "train": "train an agent, or continue a run",
     "evaluate": "run episodes with a trained agent",
+    "check": "see whether an environment keeps the contract, and what it costs",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
 BAD_INPUT, RESUMABLE = 2, 75
@@ -21,7 +22,7 @@ BAD_INPUT, RESUMABLE = 2, 75
 
 def usage() -> str:
     """Return what `--help` prints."""
-    lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:13} {text}" for name, text in COMMANDS.items()]
     return "\n".join(["usage: python -m dreamer_jax COMMAND [--option=value …]", *lines])
 
 

@@ -118,7 +118,7 @@ def import_params(
     `original` (optimiser slots, counters) are not read.
 
     Raises:
-        UserError: If a parameter is missing or has another number of elements; names the first.
+        UserError: If a parameter is missing or has other axes; names the first.
     """
     modules: dict[str, Any] = {}
     for module, tree in _modules(state).items():
@@ -143,7 +143,7 @@ def import_optimizer(
     parameter, and the schedule's counter as `opt/state/3`.
 
     Raises:
-        UserError: If one is missing or has another number of elements; names the first.
+        UserError: If one is missing or has other axes; names the first.
     """
 
     def slots(prefix: str, like: Any) -> Any:
@@ -162,10 +162,19 @@ def import_optimizer(
     return state._replace(opt=opt, grad_steps=count)
 
 
+def _same_axes(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether two shapes are one but for neighbouring axes that one of them has merged.
+
+    The maintained code keeps the axes of an action apart in an output kernel; ours is flat.
+    """
+    ends = [set(np.cumprod(shape, dtype=int).tolist()) | {1} for shape in (one, other)]
+    return max(ends[0]) == max(ends[1]) and (ends[0] <= ends[1] or ends[1] <= ends[0])
+
+
 def _fetch(original: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> jax.Array:
     if name not in original:
         raise UserError(f"parameter {name} is missing from the maintained code's file")
     value = original[name]
-    if value.size != int(np.prod(shape)):
+    if not _same_axes(value.shape, shape):
         raise UserError(f"parameter {name} has shape {value.shape} there and {shape} here")
     return jnp.asarray(value, jnp.float32).reshape(shape)

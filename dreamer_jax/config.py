@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import dreamer_jax
 from dreamer_jax.errors import UserError
 
 _SHIPPED = Path(__file__).parent / "configs"  # inside a wheel
@@ -77,6 +78,9 @@ def find_size(name: str) -> Any:
 
 
 def _load_module(path: Path) -> Any:
+    root = str(_CHECKOUT.parent)
+    if not _SHIPPED.is_dir() and root not in dreamer_jax.__path__:
+        dreamer_jax.__path__.append(root)  # presets import dreamer_jax.configs, installed or not
     spec = importlib.util.spec_from_file_location(f"dreamer_jax_config_{path.stem}", path)
     assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)

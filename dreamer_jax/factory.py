@@ -16,7 +16,7 @@ from dreamer_jax.distributions import RANDOM, Sampler
 from dreamer_jax.dynamics.rssm import RSSM
 from dreamer_jax.errors import UserError
 from dreamer_jax.nets.decoder import Decoder
-from dreamer_jax.nets.encoder import Encoder
+from dreamer_jax.nets.encoder import Encoder, image_towers, stage_channels, stage_count
 from dreamer_jax.nets.heads import ActorHead, Head
 from dreamer_jax.nets.layers import Dtype
 from dreamer_jax.ops.twohot import symexp_bins
@@ -24,7 +24,7 @@ from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Spaces
 from dreamer_jax.world_model import WorldModel
 
-CPU_SLICE_ROWS = 1024  # imagined states at once: at size 1m their activations fit a level-2 cache
+CPU_SLICE_ROWS = 512  # imagined states at once: at size 1m their activations fit a level-2 cache
 NETWORKS = ("encoder", "decoder", "reward", "cont", "actor", "critic")
 
 
@@ -83,6 +83,7 @@ def make_agent(
     if not spaces.obs or not spaces.action:
         raise UserError("an environment needs at least one observation key and one action key")
     try:
+        _check_widths(agent, widths, spaces)
         world_model = _make_world_model(agent, widths, spaces, dtype, sampler)
         behavior = _make_behavior(agent, widths, spaces, dtype, sampler)
         optimizer = _make_optimizer(agent)
@@ -93,6 +94,18 @@ def make_agent(
     return Agent(
         spaces, world_model, behavior, optimizer, scales, agent.slow_rate, replay_context, sampler
     )
+
+
+def _check_widths(agent: ConfigDict, widths: Widths, spaces: Spaces) -> None:
+    """Raise ValueError for pictures that cannot be halved or channels that cannot be blocked."""
+    blocks = agent.decoder_blocks
+    for size in image_towers(spaces.obs):
+        channels = stage_channels(widths.decoder_depth, stage_count(size))[-1]
+        if channels % blocks:
+            raise ValueError(
+                f"the {channels} channels of the decoder's coarsest pictures are not a multiple of "
+                f"decoder_blocks={blocks}; take another depth, or --config.agent.decoder_blocks"
+            )
 
 
 def _make_world_model(
@@ -116,21 +129,21 @@ def _make_world_model(
     return WorldModel(
         spaces=spaces,
         encoder=Encoder(
-            spaces.obs,
-            agent.encoder_layers,
-            units["encoder"],
-            widths.encoder_depth,
-            dtype,
-            agent.encoder_strided,
+            spaces=spaces.obs,
+            layers=agent.encoder_layers,
+            units=units["encoder"],
+            depth=widths.encoder_depth,
+            dtype=dtype,
+            strided=agent.encoder_strided,
         ),
         dynamics=dynamics,
         decoder=Decoder(
-            spaces.obs,
-            agent.decoder_layers,
-            units["decoder"],
-            widths.decoder_depth,
-            agent.decoder_blocks,
-            dtype,
+            spaces=spaces.obs,
+            layers=agent.decoder_layers,
+            units=units["decoder"],
+            depth=widths.decoder_depth,
+            blocks=agent.decoder_blocks,
+            dtype=dtype,
         ),
         reward=Head(agent.reward_layers, units["reward"], len(bins), 0.0, dtype),
         cont=Head(agent.cont_layers, units["cont"], 1, 1.0, dtype),

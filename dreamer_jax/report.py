@@ -35,10 +35,11 @@ def imagine_open_loop(
     dynamics = agent.world_model.dynamics
     rows, length = action.shape[:2]
     noise = dynamics.observe_noise(key, (length, rows))
-    latents, _ = dynamics.imagine(
+    latents, last, _ = dynamics.imagine(
         params["dynamics"], start, lambda _, given: (given, None), action.swapaxes(0, 1), noise
     )
-    return Latent(*(x[1:].swapaxes(0, 1) for x in latents))
+    later = jax.tree.map(lambda x, end: jnp.concatenate([x[1:], end[None]]), latents, last)
+    return Latent(*(x.swapaxes(0, 1) for x in later))
 
 
 def report(
@@ -56,7 +57,7 @@ def report(
 
     Returns:
         Metrics `loss/…` as in training and `open_loop/<key>`, the reconstruction loss per step of
-        the imagined half; pictures of all T steps, the first T // 2 observed.
+        the imagined half up to a reset; pictures of all T steps, the first T // 2 observed.
     """
     loss_key, imagine_key = jax.random.split(key)
     start, batch, previous = agent.align(carry, replayed)
@@ -83,10 +84,13 @@ def _compare(
 ) -> OpenLoop:
     kept = {name: value for name, value in metrics.items() if name.startswith("loss/")}
     images = {}
+    # What follows a reset could not be foreseen.
+    foreseen = jnp.cumsum(batch.is_first.at[:, :half].set(False), 1) == 0
+    count = foreseen[:, half:].sum()
     for name, raw in agent.world_model.decode(params, latent).items():
         space = agent.spaces.obs[name]
         loss = recon_loss(raw, batch.obs[name], space)
-        kept[f"open_loop/{name}"] = loss[:, half:].mean()
+        kept[f"open_loop/{name}"] = (loss * foreseen)[:, half:].sum() / jnp.maximum(1, count)
         if space.is_image:
             images[name] = recon_mean(raw, space)
     return OpenLoop(images, kept)

@@ -167,8 +167,9 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
     rollout = imagine(
         model, behavior.actor, params, starts, behavior.imag_horizon, agent.sampler, key
     )
-    out["imag_deter"] = rollout.latent.deter[1:].swapaxes(0, 1)
-    out["imag_stoch"] = rollout.latent.stoch[1:].swapaxes(0, 1)
+    for part, before, last in zip(Latent._fields, rollout.latent, rollout.last, strict=True):
+        later = jnp.concatenate([before[1:], last[None]])
+        out[f"imag_{part}"] = later.swapaxes(0, 1)
     out |= {f"imag_act/{name}": v.swapaxes(0, 1) for name, v in rollout.action.items()}
     return {f"probe/{name}": value for name, value in out.items()}
 

@@ -84,6 +84,17 @@ def test_a_parameter_of_another_size_is_named() -> None:
         import_params(_state(case), original, case.spaces.obs)
 
 
+def test_a_parameter_with_its_axes_in_another_order_is_named() -> None:
+    case = CASES["vector_continuous"]
+    original = _params(case)
+    shape = original["enc/mlp0/kernel"].shape
+    original["enc/mlp0/kernel"] = original["enc/mlp0/kernel"].T
+    with pytest.raises(
+        UserError, match=f"enc/mlp0/kernel has shape .{shape[1]}, {shape[0]}. there"
+    ):
+        import_params(_state(case), original, case.spaces.obs)
+
+
 def test_what_the_maintained_code_does_not_have_is_named() -> None:
     with pytest.raises(UserError, match="encoder/conv_24x24/conv0/kernel has no counterpart"):
         original_name("encoder", "conv_24x24/conv0/kernel", {})

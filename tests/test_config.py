@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import jax
@@ -79,6 +84,19 @@ def test_a_config_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
     assert load_config(str(path)).is_locked
     with pytest.raises(UserError, match=r"config file .*none\.py does not exist"):
         load_config(str(tmp_path / "none.py"))
+
+
+def test_presets_load_from_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    for folder in ("dreamer_jax", "configs"):
+        shutil.copytree(root / folder, tmp_path / folder)
+    code = "from dreamer_jax.config import load_config; print(load_config('quickstart').task)"
+    paths = os.pathsep.join([str(tmp_path), sysconfig.get_paths()["purelib"]])
+    command = [sys.executable, "-S", "-c", code]  # -S: no hook of an editable installation
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "gymnasium:CartPole-v1", done.stderr
 
 
 def test_sizes_have_names_or_are_spelled_out() -> None:

@@ -231,6 +231,20 @@ def test_options_without_meaning_are_refused(options: dict[str, Any], message: s
         tiny_agent(**options)
 
 
+def _pictures(*shape: int) -> Spaces:
+    return Spaces({"camera": Space(np.dtype("uint8"), shape)}, VECTOR.action)
+
+
+def test_pictures_that_cannot_be_halved_are_refused_with_a_size_that_can() -> None:
+    with pytest.raises(UserError, match=r"84×84 pixels cannot be halved.*pad them to 80×80"):
+        tiny_agent(_pictures(84, 84, 1))
+
+
+def test_channels_that_blocks_do_not_divide_are_refused() -> None:
+    with pytest.raises(UserError, match=r"the 4 channels .* multiple of decoder_blocks=3"):
+        tiny_agent(_pictures(24, 24, 1), decoder_blocks=3)
+
+
 @pytest.mark.parametrize("spaces", [Spaces({}, VECTOR.action), Spaces(VECTOR.obs, {})])
 def test_an_agent_must_see_and_act(spaces: Spaces) -> None:
     with pytest.raises(UserError, match="at least one observation key and one action key"):

@@ -6,7 +6,7 @@ replay critic is the one term here that reaches encoder and dynamics, through `f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ class ActorCritic:
     replay_slow_regularizer: float
     slow_target: bool  # returns and baseline from the slow critic
     scaling: ReturnScaling
-    slice_rows: int  # imagined states that heads see at once (whole steps); 0: all
+    slice_rows: int  # imagined states that heads see at once; 0: all
 
     def init(self, key: jax.Array, feat: jax.Array) -> dict[str, Any]:
         """Return fresh parameters of actor and critic for states like `feat`."""
@@ -128,10 +128,8 @@ class ActorCritic:
         actor  = sg(weight)·−(log π(sg(a))·sg(adv) + η·entropy)
         critic = sg(weight)·(twohot(sg(R)) + slow_regularizer·twohot(sg(slow value)))
         """
-        feat, action = sg((imagined.feat, imagined.action))
-        most = max(1, self.slice_rows // feat.shape[1]) if self.slice_rows else 0
-        judge = lambda feat: sg(self._judge(params, slow, world_model, feat))
-        reward, cont, fast_value, slow_value = in_slices(judge, most, feat)
+        imagined = sg(imagined)
+        reward, cont, fast_value, slow_value = self._judge(params, slow, world_model, imagined)
         value = slow_value if self.slow_target else fast_value
 
         discount = 1.0 if self.contdisc else self.gamma
@@ -145,12 +143,13 @@ class ActorCritic:
         advantage = (returns - value[:-1]) / scale
 
         def learn(
-            feat: jax.Array,
+            latent: Latent,
             action: Mapping[str, jax.Array],
             advantage: jax.Array,
             returns: jax.Array,
             slow_value: jax.Array,
         ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+            feat = world_model.dynamics.feat(latent)
             policy = self.actor(params["actor"], feat)
             entropy = {key: policy.entropy(key) for key in self.actor.spaces}
             gain = policy.total_log_prob(action) * advantage
@@ -160,8 +159,8 @@ class ActorCritic:
             critic_loss += self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
             return actor_loss, critic_loss, entropy
 
-        actor_loss, critic_loss, entropy = in_slices(
-            learn, most, feat[:-1], action, advantage, returns, slow_value[:-1]
+        actor_loss, critic_loss, entropy = self._each_state(
+            learn, imagined.latent, imagined.action, advantage, returns, slow_value[:-1]
         )
         losses = {"actor": weight[:-1] * actor_loss, "critic": weight[:-1] * critic_loss}
         metrics = {
@@ -177,16 +176,30 @@ class ActorCritic:
         }
         return losses, stats, metrics, returns
 
+    def _each_state(self, function: Callable[..., Any], *arrays: Any) -> Any:
+        """Return `function` of arrays `[H, N, ...]`, computed over flat slices of states."""
+        lead = jax.tree.leaves(arrays)[0].shape[:2]
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
+        out = in_slices(function, self.slice_rows, *flat)
+        return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
+
     def _judge(
-        self, params: Params, slow: Params, world_model: WorldModel, feat: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Return reward, continuation, value and slow value of states."""
-        return (
-            world_model.predict_reward(params, feat),
-            world_model.predict_cont(params, feat),
-            self.value(params["critic"], feat),
-            self.value(slow["critic"], feat),
-        )
+        self, params: Params, slow: Params, world_model: WorldModel, imagined: Imagined
+    ) -> tuple[jax.Array, ...]:
+        """Return reward, continuation, value and slow value `[H + 1, N]`, without gradient."""
+
+        def judge(latent: Latent) -> tuple[jax.Array, ...]:
+            feat = world_model.dynamics.feat(latent)
+            return (
+                world_model.predict_reward(params, feat),
+                world_model.predict_cont(params, feat),
+                self.value(params["critic"], feat),
+                self.value(slow["critic"], feat),
+            )
+
+        before, last = self._each_state(judge, imagined.latent), judge(imagined.last)
+        joined = (jnp.concatenate([x, y[None]]) for x, y in zip(before, last, strict=True))
+        return sg(tuple(joined))
 
     def replay_loss(
         self, params: Params, slow: Params, feat: jax.Array, batch: Batch, boot: jax.Array

@@ -17,11 +17,11 @@ Params = Mapping[str, Any]
 
 
 class Imagined(NamedTuple):
-    """A rollout from N starts; index 0 of latents and features is the replayed start itself."""
+    """A rollout from N starts. Features are not part of it: those of all states fill a memory."""
 
-    latent: Latent  # [H+1, N, ...]
-    feat: jax.Array  # [H+1, N, F]
-    action: dict[str, jax.Array]  # [H, N, *shape] chosen in each state but the last
+    latent: Latent  # [H, N, ...] in which it acted; index 0 is the replayed start itself
+    action: dict[str, jax.Array]  # [H, N, *shape]
+    last: Latent  # [N, ...] where the last action led
 
 
 class Actor(NamedTuple):
@@ -65,7 +65,7 @@ def imagine(
         action = actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
         return encode_action(action, actor.spaces), action
 
-    latents, actions = dynamics.imagine(
+    latents, last, actions = dynamics.imagine(
         params["dynamics"], start, act, noise, dynamics.observe_noise(latent_key, (horizon, count))
     )
-    return Imagined(latents, dynamics.feat(latents), actions)
+    return Imagined(latents, actions, last)

@@ -46,8 +46,8 @@ class Dynamics(Protocol):
 
     def imagine(
         self, params: Params, start: Latent, act: Act, inputs: Any, noise: jax.Array
-    ) -> tuple[Latent, Any]:
-        """Roll out under `act`; return latents `[H + 1, N, ...]` from `start` on, and outputs."""
+    ) -> tuple[Latent, Latent, Any]:
+        """Roll out under `act`; return latents `[H, N, ...]`, the one after them, and outputs."""
         ...
 
     def prior_logits(self, params: Params, deter: jax.Array) -> jax.Array:

@@ -126,7 +126,7 @@ class RSSM:
 
     def imagine(
         self, params: Params, start: Latent, act: Act, inputs: Any, noise: jax.Array
-    ) -> tuple[Latent, Any]:
+    ) -> tuple[Latent, Latent, Any]:
         """Roll out H steps without observations: act, advance, draw from the prior.
 
         Args:
@@ -138,7 +138,8 @@ class RSSM:
             noise: `[H, N, S]` from `observe_noise`.
 
         Returns:
-            Latents `[H + 1, N, ...]`, the first of them `start`, and collected outputs `[H, ...]`.
+            Latents `[H, N, ...]` in which it acted, `start` being the first; the latent `[N, ...]`
+            after the last action; collected outputs `[H, ...]`.
         """
 
         def step(
@@ -151,11 +152,9 @@ class RSSM:
             stoch = self._sample(self.prior_logits(params, deter), noise)
             return (State(grouped, stoch), Latent(deter, stoch)), (latent, output)
 
-        (_, last), (latents, outputs) = jax.lax.scan(
-            step, (self._state(start), start), (inputs, noise)
-        )
-        append = lambda before, end: jnp.concatenate([before, end[None]], 0)
-        return jax.tree.map(append, latents, last), outputs
+        carry = (self._state(start), start)
+        (_, last), (latents, outputs) = jax.lax.scan(step, carry, (inputs, noise))
+        return latents, last, outputs
 
     def prior_logits(self, params: Params, deter: jax.Array) -> jax.Array:
         """Return prior logits `[..., S, K]` float32, before the uniform mix."""

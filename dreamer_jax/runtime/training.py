@@ -35,7 +35,7 @@ from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.learner import Learner, Ratio
 from dreamer_jax.runtime.media import tile_open_loop, without_pictures, write_video
-from dreamer_jax.runtime.metrics import JsonlOutput, Metrics, Output, TensorBoardOutput
+from dreamer_jax.runtime.metrics import JsonlOutput, Metrics, Output, TensorBoardOutput, read_rows
 from dreamer_jax.runtime.rundir import RunDir
 from dreamer_jax.runtime.signals import StopRequest
 from dreamer_jax.types import SIGNALS, Space, Spaces
@@ -170,8 +170,9 @@ class Training:
             make, number, seed=self.config.seed, process=PROCESS, workers=workers
         ) as envs:
             result = evaluate(envs, self.compiled, params, options.episodes, video=options.video)
-        self.metrics.add({"score": result.scores.mean()}, prefix="eval/")
-        self.metrics.write(**self._counters())
+        if not self._evaluated():
+            self.metrics.add({"score": result.scores.mean()}, prefix="eval/")
+            self.metrics.write(**self._counters())
         return result
 
     def save(self) -> None:
@@ -230,6 +231,12 @@ class Training:
         if self.config.log.tensorboard:
             outputs.append(TensorBoardOutput(self.rundir.root, counters))
         return outputs
+
+    def _evaluated(self) -> bool:
+        """Return whether the metrics hold this agent's evaluation, from an earlier command."""
+        steps = self.driver.policy_steps
+        rows = read_rows(self.rundir.metrics)
+        return any("eval/score" in row and row["policy_steps"] == steps for row in rows)
 
     def _chores(self, before: int) -> None:
         """Report and log where the last vector step crossed a multiple of their intervals."""

@@ -45,8 +45,17 @@ class ReadActor(nn.Module):
         return {"jump": feat[..., -ACTIONS:] * self.param("gain", nn.initializers.ones, ())}
 
 
+class ReadDynamics:
+    """Latents whose recurrent part is the features."""
+
+    def feat(self, latent: Latent) -> jax.Array:
+        return latent.deter
+
+
 class ReadWorld:
     """A world model whose predictions are the first two features."""
+
+    dynamics = ReadDynamics()
 
     def predict_reward(self, params: Any, feat: jax.Array) -> jax.Array:
         return feat[..., 0] + params["world"]
@@ -149,7 +158,17 @@ def _expected(feat: np.ndarray, action: np.ndarray, contdisc: bool, slow_target:
 def _imagined() -> Imagined:
     feat = _feat(H + 1, N)
     action = {"jump": jnp.asarray(RNG.integers(0, ACTIONS, (H, N)), jnp.int32)}
-    return Imagined(Latent(feat, feat), feat, action)
+    return _rollout(feat, action)
+
+
+def _rollout(feat: jax.Array, action: dict[str, jax.Array]) -> Imagined:
+    before, last = Latent(feat[:-1], feat[:-1]), Latent(feat[-1], feat[-1])
+    return Imagined(before, action, last)
+
+
+def _features(imagined: Imagined) -> np.ndarray:
+    feat = jnp.concatenate([imagined.latent.deter, imagined.last.deter[None]])
+    return np.asarray(feat, np.float64)
 
 
 STATS = {"low": jnp.float32(-1.0), "high": jnp.float32(2.0)}
@@ -161,7 +180,7 @@ def test_imagined_losses_equal_the_equations(contdisc: bool, slow_target: bool) 
     behavior, imagined = _behavior(contdisc=contdisc, slow_target=slow_target), _imagined()
     run = quick_jit(lambda i: behavior.imagined_losses(PARAMS, SLOW, STATS, WORLD, i))
     losses, stats, metrics, returns = run(imagined)
-    feat, action = np.asarray(imagined.feat, np.float64), np.asarray(imagined.action["jump"])
+    feat, action = _features(imagined), np.asarray(imagined.action["jump"])
     want = _expected(feat, action, contdisc, slow_target)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
     assert set(losses) == {"actor", "critic"}
@@ -178,12 +197,12 @@ def test_actor_and_critic_losses_stop_at_the_features() -> None:
     behavior, imagined = _behavior(), _imagined()
 
     def total(params: Any, slow: Any, feat: jax.Array) -> jax.Array:
-        rollout = imagined._replace(feat=feat)
+        rollout = _rollout(feat, imagined.action)
         losses, *_ = behavior.imagined_losses(params, slow, STATS, WORLD, rollout)
         return losses["actor"].sum() + losses["critic"].sum()
 
     grad = quick_jit(jax.grad(total, argnums=(0, 1, 2)))
-    by_params, by_slow, by_feat = grad(PARAMS, SLOW, imagined.feat)
+    by_params, by_slow, by_feat = grad(PARAMS, SLOW, jnp.asarray(_features(imagined), jnp.float32))
     assert by_params["actor"]["gain"] != 0 and by_params["critic"]["bonus"] != 0
     assert by_params["world"] == 0
     assert by_slow["critic"]["bonus"] == 0
@@ -204,7 +223,7 @@ def test_the_actor_gradient_is_reinforce_with_a_baseline() -> None:
         rollout = imagined._replace(action=action)
         return behavior.imagined_losses(params, SLOW, STATS, WORLD, rollout)[0]["actor"]
 
-    feat = np.asarray(imagined.feat, np.float64)
+    feat = _features(imagined)
     want = _expected(feat, np.zeros((H, N), int), True, False)
     weight = np.cumprod(feat[..., 1], 0)[:H]
     advantage = (want.returns - _value(feat)[:H]) / 3.0

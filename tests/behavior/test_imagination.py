@@ -48,29 +48,24 @@ def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
     @quick_jit
     def step(latent: Latent, action: dict[str, jax.Array]) -> Latent:
         encoded, noise = encode_action(action, spaces), jnp.zeros((N, S))
-        given, noise = encoded[None], noise[None]
-        later, _ = dynamics.imagine(
-            params["dynamics"], latent, lambda _, a: (a, None), given, noise
-        )
-        return jax.tree.map(lambda x: x[1], later)
+        act = lambda _, action: (action, None)
+        return dynamics.imagine(params["dynamics"], latent, act, encoded[None], noise[None])[1]
 
-    assert len(rollout.latent.deter) == len(rollout.feat) == H + 1
-    assert len(rollout.action["steer"]) == H
-    for h in range(H + 1):
+    assert len(rollout.latent.deter) == len(rollout.action["steer"]) == H
+    close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5)
+    for h in range(H):
         at = lambda tree, h=h: jax.tree.map(lambda x: x[h], tree)
-        close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5)
+        action = act(latent)
         jax.tree.map(close, at(rollout.latent), latent)
-        close(rollout.feat[h], dynamics.feat(latent))
-        if h < H:
-            action = act(latent)
-            jax.tree.map(close, at(rollout.action), action)
-            latent = step(latent, action)
+        jax.tree.map(close, at(rollout.action), action)
+        latent = step(latent, action)
+    jax.tree.map(close, rollout.last, latent)
 
 
 def test_nothing_differentiates_through_the_rollout(agent: Agent) -> None:
     def total(params: Any, start: Latent) -> jax.Array:
         rollout = _imagine(agent, params, start)
-        return rollout.feat.sum() + rollout.action["steer"].sum()
+        return rollout.last.deter.sum() + rollout.action["steer"].sum()
 
     grads = quick_jit(jax.grad(total, argnums=(0, 1)))(random_state(agent).params, _start())
     assert not any(leaf.any() for leaf in jax.tree.leaves(grads))

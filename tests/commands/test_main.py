@@ -56,7 +56,10 @@ def test_help_names_every_command(monkeypatch, capsys, arguments):
 
 @pytest.mark.parametrize(
     ("command", "hint"),
-    [("trian", "did you mean train?"), ("xyz", "commands are train, evaluate, import_author")],
+    [
+        ("trian", "did you mean train?"),
+        ("xyz", "commands are train, evaluate, check, import_author"),
+    ],
 )
 def test_unknown_command_is_refused(refused, command, hint):
     assert refused(command) == f"no command {command!r}; {hint}"

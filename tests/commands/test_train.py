@@ -59,6 +59,9 @@ def test_trains_evaluates_and_continues(task, report_every, tmp_path, capsys):
     assert steps == sorted(steps) and steps[-1] >= 66
     assert rows[-1]["grad_steps"] > rows[0]["grad_steps"]
     assert len(files(tmp_path / "checkpoints")) == 2
+    assert run([*arguments, "--config.steps=66"]) == 0  # nothing left to do but to evaluate
+    assert "greedy evaluation: mean " in capsys.readouterr().out
+    assert list(read_rows(tmp_path / "metrics.jsonl")) == rows
 
 
 @pytest.mark.smoke

@@ -41,7 +41,7 @@ observe = quick_jit(RSSM_TINY.observe)
 
 
 @quick_jit
-def imagine(params: Any, start: Latent, action: Any, noise: Any) -> tuple[Latent, Any]:
+def imagine(params: Any, start: Latent, action: Any, noise: Any) -> tuple[Latent, Latent, Any]:
     """Roll out under given actions `[H, N, A]`; collect the first recurrent unit at each step."""
     act = lambda latent, given: (given, latent.deter[:, 0])
     return RSSM_TINY.imagine(params, start, act, action, noise)
@@ -166,9 +166,9 @@ def test_observe_equals_a_plain_loop() -> None:
 def test_imagine_equals_a_plain_loop() -> None:
     inputs, naive = _inputs(1), NaiveRSSM(PARAMS)
     action, noise = (x[:, :3].swapaxes(0, 1) for x in (inputs.action, inputs.noise))
-    latents, collected = imagine(PARAMS, inputs.start, action, noise)
-    assert latents.deter.shape == (4, B, D) and latents.stoch.shape == (4, B, S, K)
-    np.testing.assert_array_equal(collected, latents.deter[:-1, :, 0])
+    latents, last, collected = imagine(PARAMS, inputs.start, action, noise)
+    assert latents.deter.shape == (3, B, D) and latents.stoch.shape == (3, B, S, K)
+    np.testing.assert_array_equal(collected, latents.deter[:, :, 0])
     for row in range(B):
         deter, stoch = (np.asarray(x, np.float64)[row] for x in inputs.start)
         for h in range(3):
@@ -176,8 +176,8 @@ def test_imagine_equals_a_plain_loop() -> None:
             np.testing.assert_array_equal(latents.stoch[h, row], stoch)
             deter = naive.core(deter, stoch, action[h, row])
             stoch = naive.sample(naive.prior(deter), noise[h, row])
-        np.testing.assert_allclose(latents.deter[3, row], deter, atol=1e-5)
-        np.testing.assert_array_equal(latents.stoch[3, row], stoch)
+        np.testing.assert_allclose(last.deter[row], deter, atol=1e-5)
+        np.testing.assert_array_equal(last.stoch[row], stoch)
 
 
 def _splice(before: Inputs, after: Inputs, t: int) -> Inputs:
@@ -239,7 +239,7 @@ def test_actions_are_scaled_into_one_elementwise() -> None:
     inputs = _inputs(1)
     large, scaled = np.array([[5.0, -0.5, -2.0]] * B), np.array([[1.0, -0.5, -1.0]] * B)
     noise = inputs.noise[None, :, 0]
-    one, two = (imagine(PARAMS, inputs.start, a[None], noise)[0] for a in (large, scaled))
+    one, two = (imagine(PARAMS, inputs.start, a[None], noise)[1] for a in (large, scaled))
     np.testing.assert_array_equal(one.deter, two.deter)
 
 

@@ -56,6 +56,11 @@ def test_agent_learns_to_chase(tmp_path):
     assert score(tmp_path) > THRESHOLD
 
 
+@pytest.mark.slow
+def test_agent_learns_to_chase_in_bfloat16(tmp_path):
+    assert score(tmp_path, compute_dtype="bfloat16") > THRESHOLD
+
+
 def test_agent_without_actor_gradients_does_not(tmp_path):
     """The test above would be worth nothing if anything else could pass it."""
     assert score(tmp_path, **{"agent.loss_scales.actor": 0.0}) < THRESHOLD

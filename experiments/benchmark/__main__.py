@@ -1,0 +1,71 @@
+"""`python -m experiments.benchmark {step,policy,replay,envs,loop} [--option=value …]`.
+
+Prints a table and can write JSON. `step --against=FILE` also runs a yardstick script with the same
+workload, in turn, so that a ratio can be taken on a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+
+from experiments.benchmark.envs import bench_envs
+from experiments.benchmark.loop import bench_loop
+from experiments.benchmark.replay import bench_replay
+from experiments.benchmark.step import bench_policy, bench_step
+
+BENCHMARKS = {
+    "step": bench_step,
+    "policy": bench_policy,
+    "replay": bench_replay,
+    "envs": bench_envs,
+    "loop": bench_loop,
+}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=list(BENCHMARKS))
+    parser.add_argument("--obs", choices=["vector", "image"], default="vector")
+    parser.add_argument("--action", choices=["continuous", "discrete"], default="continuous")
+    parser.add_argument("--size", default="1m")
+    parser.add_argument("--batch", type=int, default=16, help="rows, or environments")
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--steps", type=int, default=9, help="timed calls")
+    parser.add_argument("--records", type=int, default=10_000, help="capacity of the replay")
+    parser.add_argument("--config", default="default", help="preset of envs and loop")
+    parser.add_argument("--task", default="", help="instead of the preset's")
+    parser.add_argument("--envs", type=int, default=0, help="instead of the preset's (loop)")
+    parser.add_argument("--ratio", type=float, default=0.0, help="instead of the preset's (loop)")
+    parser.add_argument("--workers", choices=["auto", "inline", "process"], default="auto")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--against", default="", help="yardstick script with the same options")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Run one benchmark and print its table."""
+    args = parse()
+    result = BENCHMARKS[args.what](args)
+    title = f"{args.what} {args.obs} {args.action} {args.size} {args.batch}×{args.length}"
+    print(f"{title} {args.dtype} on {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    for name, value in result.items():
+        shown = (
+            f"{value:,.3f}"
+            if isinstance(value, float)
+            else f"{value:,}"
+            if isinstance(value, int)
+            else value
+        )
+        print(f"  {name:24} {shown}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Replay alone: insertion, gathering of whole batches, and memory, beside `memcpy`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+from dreamer_jax.replay import Replay
+from dreamer_jax.runtime.training import replay_columns
+from dreamer_jax.types import Space
+from experiments.benchmark.workload import (
+    WARMUP,
+    build,
+    percentiles,
+    random_values,
+    workload_spaces,
+)
+
+STREAMS = 16
+
+
+def bench_replay(args: argparse.Namespace) -> dict[str, Any]:
+    """Fill a ring of `--records` records from 16 streams and draw batches from it."""
+    columns = replay_columns(workload_spaces(args.obs, args.action))
+    latents = dict(zip(("deter", "stoch"), build(args).latent_spaces(), strict=True))
+    replay = Replay(
+        columns,
+        *latents.values(),
+        capacity=args.records,
+        streams=STREAMS,
+        batch_size=args.batch,
+        length=args.length,
+    )
+    rng = np.random.default_rng(0)
+    record, latent = (
+        {k: random_values(s, (STREAMS,), rng) for k, s in spaces.items()}
+        for spaces in (columns, latents)
+    )
+    start = time.perf_counter()
+    for _ in range(args.records // STREAMS):
+        replay.add(record, latent["deter"], latent["stoch"])
+    inserted = args.records / (time.perf_counter() - start)
+
+    seconds, copies = [], []
+    for _ in range(WARMUP + args.steps):
+        start = time.perf_counter()
+        batch = replay.sample()
+        middle = time.perf_counter()
+        for array in batch.data.values():
+            array.copy()
+        seconds.append(middle - start)
+        copies.append(time.perf_counter() - middle)
+    raw = args.records * (_bytes(columns) + _bytes(latents))
+    return {
+        **percentiles(seconds[WARMUP:]),
+        "memcpy_ms_median": 1e3 * float(np.median(copies[WARMUP:])),
+        "inserted_per_s": inserted,
+        "bytes": replay.nbytes,
+        "bytes_over_raw": replay.nbytes / raw,
+    }
+
+
+def _bytes(spaces: dict[str, Space]) -> int:
+    return sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in spaces.values())

@@ -1,0 +1,66 @@
+"""Whole updates and policy calls, alone; the yardstick script beside them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmark.workload import build, random_batch, random_values, timings
+
+
+def bench_step(args: argparse.Namespace) -> dict[str, Any]:
+    """Time whole updates: world model, imagination, actor, critic, optimiser, all outputs."""
+    compiled = build(args)
+    replayed = random_batch(compiled, args.batch, args.length)
+    state, carry = compiled.init(), compiled.initial_carry(args.batch)
+
+    def call() -> Any:
+        nonlocal state
+        update = compiled.train(state, carry, replayed)
+        state = update.state
+        return update
+
+    result = timings(call, args.steps)
+    cost = compiled.cost(state, carry, replayed)
+    count = sum(x.size for x in jax.tree.leaves(state.params))
+    records = args.batch * args.length / result["ms_median"] * 1e3
+    result |= {"records_per_s": records, "parameters": count, **cost}
+    if args.against:
+        other = run_yardstick(args)
+        result |= {f"yardstick_{name}": value for name, value in other.items()}
+        result |= {f"ratio_{name}": value / result[name] for name, value in other.items()}
+    return result
+
+
+def bench_policy(args: argparse.Namespace) -> dict[str, Any]:
+    """Time one policy call for `--batch` environments, transfers included."""
+    compiled = build(args)
+    rng, spaces = np.random.default_rng(0), compiled.agent.spaces
+    obs = {k: random_values(s, (args.batch,), rng) for k, s in spaces.obs.items()}
+    params, first = compiled.acting(compiled.init()), np.zeros(args.batch, bool)
+    carry = compiled.initial_carry(args.batch)
+
+    def call() -> Any:
+        nonlocal carry
+        carry, action, latents = compiled.policy(params, carry, obs, first, 0)
+        return jax.tree.map(np.asarray, (action, latents))
+
+    return timings(call, args.steps)
+
+
+def run_yardstick(args: argparse.Namespace) -> dict[str, float]:
+    """Run the other script on the same workload and read its printed figures."""
+    names = ("obs", "action", "size", "dtype", "batch", "length", "steps")
+    options = [f"--{name}={getattr(args, name)}" for name in names]
+    command = [sys.executable, args.against, *options]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"first call ([\d.]+) s, median ([\d.]+) ms", text)
+    if found is None:
+        raise SystemExit(f"no figures in the output of {args.against}: {text!r}")
+    return {"first_call_s": float(found[1]), "ms_median": float(found[2])}

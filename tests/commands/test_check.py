@@ -1,0 +1,79 @@
+"""`check` on tasks that keep the contract and on one that does not."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from dreamer_jax.__main__ import run
+from dreamer_jax.envs.testing import Mixed
+from dreamer_jax.errors import UserError
+
+MODULE = "an_environment_of_my_own"
+
+
+class Wide(Mixed):
+    """Rewards in a dtype that the contract does not name."""
+
+    def _record(self, choice, pair, record):
+        record = super()._record(choice, pair, record)
+        record["reward"] = np.float64(record["reward"])
+        return record
+
+
+@pytest.fixture
+def own_module(monkeypatch):
+    module = type(sys)(MODULE)
+    module.make = lambda: Wide(length=5)
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    return f"{MODULE}:make"
+
+
+@pytest.mark.parametrize("task", ["testing:mixed", "gymnasium:CartPole-v1"])
+def test_a_task_that_keeps_the_contract(task, capsys):
+    assert run(["check", task, "--episodes=3", "--max_steps=50"]) == 0
+    out = capsys.readouterr().out
+    assert re.match(rf"{task}: \d+ µs a step, action repeat 1\n", out)
+    assert out.endswith("the contract is kept\n")
+
+
+def test_every_key_is_described(capsys):
+    run(["check", "gymnasium:CartPole-v1", "--max_steps=5"])
+    out = capsys.readouterr().out
+    assert "  observation vector: 4 float32\n" in out
+    assert "  action action: scalar int32, 2 classes\n" in out
+
+
+def test_what_is_wrong_is_said_and_the_exit_code_shows_it(own_module, capsys):
+    assert run(["check", own_module]) == 1
+    out = capsys.readouterr().out
+    assert "wrong: 'reward' is float64; its space says float32\nproblems: 1\n" in out
+
+
+def test_options_of_a_config_reach_the_environment(tmp_path, capsys):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "from dreamer_jax.configs import default\n"
+        "def get_config():\n"
+        "    config = default.get_config()\n"
+        "    config.env.repeat = 1\n"
+        "    return config\n"
+    )
+    options = [f"--config={config}", "--config.env.repeat=2", "--max_steps=5"]
+    assert run(["check", "gymnasium:CartPole-v1", *options]) == 0
+    assert "action repeat 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--episodes=2"]])
+def test_a_task_is_needed(arguments):
+    with pytest.raises(UserError, match="check needs a task"):
+        run(["check", *arguments])
+
+
+@pytest.mark.parametrize("option", ["episodes", "max_steps"])
+def test_counts_are_at_least_one(option):
+    with pytest.raises(UserError, match=f"--{option}=0; it must be at least 1"):
+        run(["check", "testing:mixed", f"--{option}=0"])

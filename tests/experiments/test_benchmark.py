@@ -1,0 +1,50 @@
+"""The benchmarks run on any machine and report what they say they measure."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from experiments.benchmark.__main__ import BENCHMARKS, main, parse
+
+TINY = "--size=32/8/2/1/8"
+
+
+def test_replay_beside_a_copy_of_the_same_bytes():
+    args = parse(["replay", TINY, "--records=640", "--batch=2", "--length=7", "--steps=3"])
+    result = BENCHMARKS["replay"](args)
+    assert 0 < result["ms_p10"] <= result["ms_median"] <= result["ms_p90"]
+    # 24 + 6 floats, reward, three flags; 32 floats and 32 classes of the latent.
+    assert result["bytes"] == pytest.approx(640 * (4 * 30 + 4 + 3 + 4 * 32 + 32), rel=0.02)
+    assert 1.0 <= result["bytes_over_raw"] <= 1.02
+
+
+@pytest.mark.parametrize("workers", ["inline", "process"])
+def test_environments_bare_and_behind_the_driver(workers):
+    arguments = ["envs", "--task=testing:mixed", "--batch=2", "--steps=20", f"--workers={workers}"]
+    result = BENCHMARKS["envs"](parse(arguments))
+    assert result["mode"] == workers and result["task"] == "testing:mixed"
+    overhead = result["into_replay_us"] - result["bare_us"]
+    assert result["overhead_us"] == pytest.approx(overhead)
+    assert result["steps_per_s"] == pytest.approx(1e6 / result["into_replay_us"])
+
+
+@pytest.mark.usefixtures("cheap_compile")
+def test_the_loop_beside_its_step():
+    arguments = ["loop", TINY, "--task=testing:counting", "--batch=2", "--length=5", "--steps=4"]
+    result = BENCHMARKS["loop"](parse([*arguments, "--envs=2", "--ratio=5"]))
+    assert result["loop_ms_per_update"] > 0 and result["step_ms_median"] > 0
+    ratio = result["loop_ms_per_update"] / result["step_ms_median"]
+    assert result["loop_over_step"] == pytest.approx(ratio)
+
+
+def test_a_table_is_printed_and_json_written(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "result.json"
+    arguments = ["replay", TINY, "--records=640", "--batch=2", "--length=7", "--steps=3"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments, f"--json={path}"])
+    main()
+    out = capsys.readouterr().out
+    assert out.startswith("replay vector continuous 32/8/2/1/8 2×7 float32 on cpu")
+    assert set(json.loads(path.read_text())) <= set(out.split())
