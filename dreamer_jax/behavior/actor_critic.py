@@ -124,9 +124,7 @@ class ActorCritic:
         """Return actor and critic losses `[H, N]`, statistics, metrics and returns `[H, N]`.
 
         disc = 1 (contdisc) or γ;   weight = cumprod(disc·c)/disc
-        adv = (R − v)/max(limit, high − low)
-        actor  = sg(weight)·−(log π(sg(a))·sg(adv) + η·entropy)
-        critic = sg(weight)·(twohot(sg(R)) + slow_regularizer·twohot(sg(slow value)))
+        adv = (R − v)/max(limit, high − low);   losses = sg(weight)·those of `_state_losses`
         """
         imagined = sg(imagined)
         reward, cont, fast_value, slow_value = self._judge(params, slow, world_model, imagined)
@@ -142,22 +140,8 @@ class ActorCritic:
         scale = return_scale(stats, scaling.limit)
         advantage = (returns - value[:-1]) / scale
 
-        def learn(
-            latent: Latent,
-            action: Mapping[str, jax.Array],
-            advantage: jax.Array,
-            returns: jax.Array,
-            slow_value: jax.Array,
-        ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-            feat = world_model.dynamics.feat(latent)
-            policy = self.actor(params["actor"], feat)
-            entropy = {key: policy.entropy(key) for key in self.actor.spaces}
-            gain = policy.total_log_prob(action) * advantage
-            actor_loss = -(gain + self.entropy_scale * policy.total_entropy())
-            logits = self.value_logits(params["critic"], feat)
-            critic_loss = twohot_loss(logits, returns, self.bins)
-            critic_loss += self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
-            return actor_loss, critic_loss, entropy
+        def learn(latent: Latent, *given: Any) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+            return self._state_losses(params, world_model.dynamics.feat(latent), *given)
 
         actor_loss, critic_loss, entropy = self._each_state(
             learn, imagined.latent, imagined.action, advantage, returns, slow_value[:-1]
@@ -175,6 +159,29 @@ class ActorCritic:
             **self._entropy_metrics(entropy),
         }
         return losses, stats, metrics, returns
+
+    def _state_losses(
+        self,
+        params: Params,
+        feat: jax.Array,
+        action: Mapping[str, jax.Array],
+        advantage: jax.Array,
+        returns: jax.Array,
+        slow_value: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        """Return actor loss, critic loss and each key's entropy in states `[..., F]`.
+
+        actor  = −(log π(a)·adv + η·entropy)
+        critic = twohot(R) + slow_regularizer·twohot(slow value)
+        """
+        policy = self.actor(params["actor"], feat)
+        entropy = {key: policy.entropy(key) for key in self.actor.spaces}
+        gain = policy.total_log_prob(action) * advantage
+        actor_loss = -(gain + self.entropy_scale * policy.total_entropy())
+        logits = self.value_logits(params["critic"], feat)
+        critic_loss = twohot_loss(logits, returns, self.bins)
+        critic_loss += self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
+        return actor_loss, critic_loss, entropy
 
     def _each_state(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """Return `function` of arrays `[H, N, ...]`, computed over flat slices of states."""
