@@ -24,7 +24,7 @@ from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Spaces
 from dreamer_jax.world_model import WorldModel
 
-CPU_SLICE_ROWS = 512  # imagined states at once: at size 1m their activations fit a level-2 cache
+CPU_SLICE_ROWS = 1024  # imagined states at once: their activations stay in a cache
 NETWORKS = ("encoder", "decoder", "reward", "cont", "actor", "critic")
 
 
