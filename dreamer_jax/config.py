@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-import dreamer_jax
 from dreamer_jax.errors import UserError
 
 _SHIPPED = Path(__file__).parent / "configs"  # inside a wheel
@@ -78,9 +78,9 @@ def find_size(name: str) -> Any:
 
 
 def _load_module(path: Path) -> Any:
-    root = str(_CHECKOUT.parent)
-    if not _SHIPPED.is_dir() and root not in dreamer_jax.__path__:
-        dreamer_jax.__path__.append(root)  # presets import dreamer_jax.configs, installed or not
+    root, package = str(_CHECKOUT.parent), sys.modules[__name__.rpartition(".")[0]]
+    if not _SHIPPED.is_dir() and root not in package.__path__:
+        package.__path__.append(root)  # presets import dreamer_jax.configs, installed or not
     spec = importlib.util.spec_from_file_location(f"dreamer_jax_config_{path.stem}", path)
     assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)

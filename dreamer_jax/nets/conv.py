@@ -51,9 +51,12 @@ class Conv(nn.Module):
         """Map `[N, h, w, c]` to `[N, h', w', channels]`."""
         shape = (KERNEL, KERNEL, x.shape[-1], self.channels)
         kernel = self.param("kernel", kernel_init(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        apply = {"double": doubled_conv, "stride": strided_conv, "pool": pooled_conv}[self.change]
-        return apply(x.astype(self.dtype), kernel) + bias.astype(self.dtype)[None, None, None]
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,)).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.change == "pool":
+            return pooled_conv(x, kernel, bias)
+        out = {"double": doubled_conv, "stride": strided_conv}[self.change](x, kernel)
+        return out + bias[None, None, None]
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
@@ -101,30 +104,35 @@ def doubled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return out.reshape(n, 2 * h, 2 * w, outputs)
 
 
-def pooled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return the maximum over 2×2 tiles of `conv(x, kernel)`, `[N, h/2, w/2, o]`.
+def pooled_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Return the maximum over 2×2 tiles of `conv(x, kernel) + bias`, `[N, h/2, w/2, o]`.
 
     Where outputs of a tile are equal, they share the gradient equally.
     """
     if on_cpu():
-        return _pooled_with_patch_gradient(x, kernel)
-    return _tiles(conv(x, kernel)).max(-2)
+        return _pooled_with_patch_gradient(x, kernel, bias)
+    return _biased_tiles(x, kernel, bias).max(-2)
+
+
+def _biased_tiles(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    # The bias comes before the maximum: rounding makes ties where there were none.
+    return _tiles(conv(x, kernel) + bias[None, None, None])
 
 
 @jax.custom_vjp
-def _pooled_with_patch_gradient(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _tiles(conv(x, kernel)).max(-2)
+def _pooled_with_patch_gradient(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    return _biased_tiles(x, kernel, bias).max(-2)
 
 
-def _pooled_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
+def _pooled_forward(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
     # The values are those of `conv` to the last bit: near a tie another order of summation would
     # choose another pixel. Of them the backward pass needs only which were greatest.
-    tiles = _tiles(conv(x, kernel))
+    tiles = _biased_tiles(x, kernel, bias)
     out = tiles.max(-2)
     return out, (x, kernel, tiles == out[..., None, :])
 
 
-def _pooled_backward(kept: Any, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _pooled_backward(kept: Any, grad: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, kernel, greatest = kept
     shares = greatest * (grad / greatest.sum(-2))[..., None, :]
 
@@ -133,7 +141,8 @@ def _pooled_backward(kept: Any, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
         weigh = lambda x, shares: (tiled_conv(x, kernel) * shares).sum((1, 2, 3, 4))
         return in_slices(weigh, pictures_at_once(), x, shares).sum()
 
-    return jax.grad(total, argnums=(0, 1))(x, kernel)
+    by_x, by_kernel = jax.grad(total, argnums=(0, 1))(x, kernel)
+    return by_x, by_kernel, grad.sum((0, 1, 2))
 
 
 _pooled_with_patch_gradient.defvjp(_pooled_forward, _pooled_backward)

@@ -27,9 +27,17 @@ def _plain_doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return conv(x.repeat(2, 1).repeat(2, 2), kernel)
 
 
-def _plain_pooled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+BIAS = jnp.linspace(-1.0, 1.0, OUTPUTS)
+
+
+def _pooled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return pooled_conv(x, kernel, BIAS)
+
+
+def _plain_pooled(x: jax.Array, kernel: jax.Array, bias: jax.Array = BIAS) -> jax.Array:
     n, h, w, _ = x.shape
-    return conv(x, kernel).reshape(n, h // 2, 2, w // 2, 2, -1).max((2, 4))
+    out = conv(x, kernel) + bias[None, None, None]
+    return out.reshape(n, h // 2, 2, w // 2, 2, -1).max((2, 4))
 
 
 def _plain_tiles(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -50,7 +58,7 @@ def test_conv_by_hand() -> None:
     [
         (patch_conv, conv),
         (doubled_conv, _plain_doubled),
-        (pooled_conv, _plain_pooled),
+        (_pooled, _plain_pooled),
         (tiled_conv, _plain_tiles),
     ],
 )
@@ -72,18 +80,33 @@ def test_fast_forms_equal_plain_ones(fast: Any, plain: Any, size: int) -> None:
 def test_pooling_takes_the_values_of_the_convolution_to_the_last_bit() -> None:
     x, kernel = _draw(N, 2 * H, 2 * W, INPUTS), _draw(5, 5, INPUTS, OUTPUTS)
     plain = quick_jit(_plain_pooled)(x, kernel)
-    np.testing.assert_array_equal(quick_jit(pooled_conv)(x, kernel), plain)
+    np.testing.assert_array_equal(quick_jit(_pooled)(x, kernel), plain)
+
+
+def test_a_pooled_bias_gets_the_gradient_of_its_channel() -> None:
+    x, kernel, weight = _draw(N, H, W, INPUTS), _draw(3, 3, INPUTS, OUTPUTS), _draw(H // 2, W // 2)
+    total = lambda function, bias: (function(x, kernel, bias) * weight[None, :, :, None]).sum()
+    got, want = (jax.grad(lambda b, f=f: total(f, b))(BIAS) for f in (pooled_conv, _plain_pooled))
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_ties_are_those_after_the_bias() -> None:
+    """1 and 1 + 2⁻²³ are two numbers; with 1024 added they are one."""
+    picture = jnp.array([[1.0, 1.0 + 2**-23], [0.0, 0.0]])[None, :, :, None]
+    far = jnp.array([1024.0])
+    grad = jax.grad(lambda x: pooled_conv(x, jnp.ones((1, 1, 1, 1)), far).sum())(picture)
+    np.testing.assert_array_equal(grad[0, ..., 0], [[0.5, 0.5], [0, 0]])
 
 
 def test_equal_outputs_of_a_tile_share_the_gradient() -> None:
     picture = jnp.array([[2.0, 2.0, 5.0, 1.0], [2.0, 1.0, 5.0, 5.0]])[None, :, :, None]
-    grad = jax.grad(lambda x: pooled_conv(x, jnp.ones((1, 1, 1, 1))).sum())(picture)
+    grad = jax.grad(lambda x: pooled_conv(x, jnp.ones((1, 1, 1, 1)), jnp.zeros(1)).sum())(picture)
     third = 1 / 3
     expected = [[third, third, third, 0], [third, 0, third, third]]
     np.testing.assert_allclose(grad[0, ..., 0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("fast", [doubled_conv, pooled_conv])
+@pytest.mark.parametrize("fast", [doubled_conv, _pooled])
 def test_other_devices_get_plain_convolutions_of_the_same_values(
     fast: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
