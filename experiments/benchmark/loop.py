@@ -13,7 +13,7 @@ import jax
 from dreamer_jax.config import find_size, load_config
 from dreamer_jax.runtime.rundir import RunDir
 from dreamer_jax.runtime.training import Training
-from experiments.benchmark.workload import WARMUP, random_batch, timings
+from experiments.benchmark.workload import WARMUP, step_caller, timings
 
 
 class AfterUpdates:
@@ -60,7 +60,9 @@ def bench_loop(args: argparse.Namespace) -> dict[str, Any]:
             training.run(stop)
         finally:
             training.close()
-    alone = timings(_alone(training, args), args.steps)
+    state = training.learner.train_state
+    call = step_caller(training.compiled, state, args.batch, args.length)
+    alone = timings(call, args.steps)
     loop_ms = 1e3 * stop.seconds
     return {
         "task": config.task,
@@ -69,19 +71,3 @@ def bench_loop(args: argparse.Namespace) -> dict[str, Any]:
         "loop_over_step": loop_ms / alone["ms_median"],
         "policy_steps_per_s": args.batch * args.length / config.train_ratio / stop.seconds,
     }
-
-
-def _alone(training: Training, args: argparse.Namespace) -> Any:
-    compiled, state = training.compiled, training.learner.train_state
-    replayed, carry = (
-        random_batch(compiled, args.batch, args.length),
-        compiled.initial_carry(args.batch),
-    )
-
-    def call() -> Any:
-        nonlocal state
-        update = compiled.train(state, carry, replayed)
-        state = update.state
-        return update
-
-    return call

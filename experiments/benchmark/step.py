@@ -11,24 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmark.workload import build, random_batch, random_values, timings
+from experiments.benchmark.workload import build, random_batch, random_values, step_caller, timings
 
 
 def bench_step(args: argparse.Namespace) -> dict[str, Any]:
     """Time whole updates: world model, imagination, actor, critic, optimiser, all outputs."""
     compiled = build(args)
-    replayed = random_batch(compiled, args.batch, args.length)
-    state, carry = compiled.init(), compiled.initial_carry(args.batch)
-
-    def call() -> Any:
-        nonlocal state
-        update = compiled.train(state, carry, replayed)
-        state = update.state
-        return update
-
+    call = step_caller(compiled, compiled.init(), args.batch, args.length)
     result = timings(call, args.steps)
-    cost = compiled.cost(state, carry, replayed)
-    count = sum(x.size for x in jax.tree.leaves(state.params))
+    shapes, carry = compiled.shape(), compiled.initial_carry(args.batch)
+    cost = compiled.cost(shapes, carry, random_batch(compiled, args.batch, args.length))
+    count = sum(x.size for x in jax.tree.leaves(shapes.params))
     records = args.batch * args.length / result["ms_median"] * 1e3
     result |= {"records_per_s": records, "parameters": count, **cost}
     if args.against:

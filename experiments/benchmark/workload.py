@@ -12,7 +12,7 @@ import numpy as np
 
 from dreamer_jax.config import find_size, load_config
 from dreamer_jax.parallel import Compiled, compile_agent
-from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces
+from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces, TrainState
 
 WARMUP = 3
 
@@ -55,6 +55,21 @@ def build(args: argparse.Namespace) -> Compiled:
     config = load_config("default")
     config.compute_dtype = args.dtype
     return compile_agent(config, find_size(args.size), workload_spaces(args.obs, args.action))
+
+
+def step_caller(
+    compiled: Compiled, state: TrainState, batch: int, length: int
+) -> Callable[[], Any]:
+    """Return a function that does one update more on the same random batch; takes `state` over."""
+    replayed, carry = random_batch(compiled, batch, length), compiled.initial_carry(batch)
+
+    def call() -> Any:
+        nonlocal state
+        update = compiled.train(state, carry, replayed)
+        state = update.state
+        return update
+
+    return call
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
