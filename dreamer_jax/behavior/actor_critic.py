@@ -20,7 +20,7 @@ from dreamer_jax.distributions import Sampler
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.percentile import ReturnStats, return_scale, update_return_stats
 from dreamer_jax.ops.returns import lambda_returns, survival_weight
-from dreamer_jax.ops.slices import in_slices
+from dreamer_jax.ops.slices import in_slices, mean_in_slices
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
 from dreamer_jax.types import Batch, Latent
 from dreamer_jax.world_model import Observed, WorldModel
@@ -98,11 +98,10 @@ class ActorCritic:
             key: Consumed for the rollout.
 
         Returns:
-            Losses `actor`, `critic` `[H, N]` and `replay_critic` `[B, T − 1]`; statistics; scalars.
+            Mean losses `actor`, `critic`, and `replay_critic` `[B, T − 1]`; statistics; scalars.
         """
         observed, batch = self._starts(observed, batch)
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observed.latent)
-        start = Latent(*flat)
+        start = _flat(observed.latent)
         imagined = imagine(
             world_model, self.actor, params, start, self.imag_horizon, self.sampler, key
         )
@@ -121,10 +120,10 @@ class ActorCritic:
         world_model: WorldModel,
         imagined: Imagined,
     ) -> tuple[dict[str, jax.Array], ReturnStats, dict[str, jax.Array], jax.Array]:
-        """Return actor and critic losses `[H, N]`, statistics, metrics and returns `[H, N]`.
+        """Return mean actor and critic losses, statistics, metrics and returns `[H, N]`.
 
         disc = 1 (contdisc) or γ;   weight = cumprod(disc·c)/disc
-        adv = (R − v)/max(limit, high − low);   losses = sg(weight)·those of `_state_losses`
+        adv = (R − v)/max(limit, high − low);   losses = mean of sg(weight)·loss of each state
         """
         imagined = sg(imagined)
         reward, cont, fast_value, slow_value = self._judge(params, slow, world_model, imagined)
@@ -140,13 +139,9 @@ class ActorCritic:
         scale = return_scale(stats, scaling.limit)
         advantage = (returns - value[:-1]) / scale
 
-        def learn(latent: Latent, *given: Any) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-            return self._state_losses(params, world_model.dynamics.feat(latent), *given)
-
-        actor_loss, critic_loss, entropy = self._each_state(
-            learn, imagined.latent, imagined.action, advantage, returns, slow_value[:-1]
+        losses, entropy = self._mean_losses(
+            params, world_model, imagined, weight[:-1], advantage, returns, slow_value[:-1]
         )
-        losses = {"actor": weight[:-1] * actor_loss, "critic": weight[:-1] * critic_loss}
         metrics = {
             "imag/reward": reward.mean(),
             "imag/cont": cont.mean(),
@@ -160,34 +155,56 @@ class ActorCritic:
         }
         return losses, stats, metrics, returns
 
-    def _state_losses(
+    def _mean_losses(
         self,
         params: Params,
-        feat: jax.Array,
-        action: Mapping[str, jax.Array],
+        world_model: WorldModel,
+        imagined: Imagined,
+        weight: jax.Array,
         advantage: jax.Array,
         returns: jax.Array,
         slow_value: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        """Return actor loss, critic loss and each key's entropy in states `[..., F]`.
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Return the mean losses `actor` and `critic`, and each key's mean entropy.
 
-        actor  = −(log π(a)·adv + η·entropy)
-        critic = twohot(R) + slow_regularizer·twohot(slow value)
+        All arrays `[H, N]`; see `_actor_loss` and `_critic_loss`.
         """
-        policy = self.actor(params["actor"], feat)
-        entropy = {key: policy.entropy(key) for key in self.actor.spaces}
+        feat, most = world_model.dynamics.feat, self.slice_rows
+
+        def actor(params: Params, latent: Latent, weight: jax.Array, *given: Any) -> Any:
+            loss, entropy = self._actor_loss(params, feat(latent), *given)
+            return weight * loss, entropy
+
+        def critic(params: Params, latent: Latent, weight: jax.Array, *given: Any) -> Any:
+            return weight * self._critic_loss(params, feat(latent), *given), None
+
+        latent, given = _flat((imagined.latent, weight)), _flat((imagined.action, advantage))
+        actor_loss, entropy = mean_in_slices(actor, most, params["actor"], *latent, *given)
+        targets = _flat((returns, slow_value))
+        critic_loss, _ = mean_in_slices(critic, most, params["critic"], *latent, *targets)
+        return {"actor": actor_loss, "critic": critic_loss}, entropy
+
+    def _actor_loss(
+        self, params: Params, feat: jax.Array, action: Mapping[str, jax.Array], advantage: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return `−(log π(a)·adv + η·entropy)` in states `[N, F]`, and each key's entropy."""
+        policy = self.actor(params, feat)
         gain = policy.total_log_prob(action) * advantage
-        actor_loss = -(gain + self.entropy_scale * policy.total_entropy())
-        logits = self.value_logits(params["critic"], feat)
-        critic_loss = twohot_loss(logits, returns, self.bins)
-        critic_loss += self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
-        return actor_loss, critic_loss, entropy
+        entropy = {key: policy.entropy(key) for key in self.actor.spaces}
+        return -(gain + self.entropy_scale * policy.total_entropy()), entropy
+
+    def _critic_loss(
+        self, params: Params, feat: jax.Array, returns: jax.Array, slow_value: jax.Array
+    ) -> jax.Array:
+        """Return `twohot(R) + slow_regularizer·twohot(slow value)` in states `[N, F]`."""
+        logits = self.value_logits(params, feat)
+        loss = twohot_loss(logits, returns, self.bins)
+        return loss + self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
 
     def _each_state(self, function: Callable[..., Any], *arrays: Any) -> Any:
         """Return `function` of arrays `[H, N, ...]`, computed over flat slices of states."""
         lead = jax.tree.leaves(arrays)[0].shape[:2]
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
-        out = in_slices(function, self.slice_rows, *flat)
+        out = in_slices(function, self.slice_rows, *_flat(arrays))
         return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
 
     def _judge(
@@ -241,14 +258,19 @@ class ActorCritic:
         return jax.tree.map(lambda x: x[:, -self.imag_last :], (observed, batch))
 
     def _entropy_metrics(self, entropy: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Return each key's mean entropy, and for discrete keys its share of the maximum."""
+        """Return mean entropies by key, and for discrete keys their share of the maximum."""
         metrics = {}
         for key, space in self.actor.spaces.items():
-            metrics[f"actor/entropy/{key}"] = mean = entropy[key].mean()
+            metrics[f"actor/entropy/{key}"] = mean = entropy[key]
             if space.classes:
                 most = np.log(space.classes) * int(np.prod(space.shape))
                 metrics[f"actor/randomness/{key}"] = mean / most
         return metrics
+
+
+def _flat(tree: Any) -> Any:
+    """Merge the two leading axes of every leaf."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def _return_metrics(normed: jax.Array) -> dict[str, jax.Array]:

@@ -1,4 +1,8 @@
-"""Evaluating a function of very many rows part by part, so that what it makes fits a cache."""
+"""Evaluating a function of very many rows part by part, so that what it makes fits a cache.
+
+Slices are equal: their length is the largest divisor of the number of rows that the caller's
+`most` allows, and 0 means everything at once. Values and gradients are those of the whole.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def in_slices(function: Callable[..., Any], most: int, *arrays: Any) -> Any:
     """Return `function(*arrays)`, evaluated for a few rows of the leading axis at a time.
 
-    Slices are equal: their length is the largest divisor of L that `most` allows. Nothing but
-    the arrays is kept for the backward pass, which evaluates `function` once more, slice by slice.
-    Values and gradients are those of the whole.
+    Nothing but the arrays is kept for the backward pass, which evaluates `function` once more,
+    slice by slice.
 
     Args:
         function: Maps arrays `[l, ...]` to a tree of `[l, ...]`, every row by itself.
@@ -23,7 +27,58 @@ def in_slices(function: Callable[..., Any], most: int, *arrays: Any) -> Any:
     length = len(jax.tree.leaves(arrays)[0])
     if not most or length <= most:
         return function(*arrays)
-    step = max(size for size in range(1, most + 1) if length % size == 0)
-    parts = jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[1:]), arrays)
-    out = jax.lax.map(lambda part: jax.checkpoint(function)(*part), parts)
+    out = jax.lax.map(lambda part: jax.checkpoint(function)(*part), _parts(most, arrays))
     return jax.tree.map(lambda x: x.reshape(length, *x.shape[2:]), out)
+
+
+def mean_in_slices(
+    function: Callable[..., tuple[jax.Array, Any]], most: int, params: Any, *arrays: Any
+) -> tuple[jax.Array, Any]:
+    """Return the means over rows of a loss and of what comes with it.
+
+    A mean's gradient needs only a factor from what follows, so each slice is differentiated
+    while it is at hand, and evaluated once instead of twice.
+
+    Args:
+        function: Maps `params` and arrays `[l, ...]` to a loss `[l]` and a tree of `[l, ...]`.
+        most: Longest slice; 0: everything at once.
+        params: The only argument that receives gradients, and from the loss alone.
+        *arrays: Trees of `[L, ...]`.
+    """
+    length = len(jax.tree.leaves(arrays)[0])
+
+    def total(params: Any, part: tuple[Any, ...]) -> tuple[jax.Array, Any]:
+        loss, extras = function(params, *part)
+        return loss.sum() / length, jax.tree.map(lambda x: x.sum(0) / length, extras)
+
+    arrays = jax.lax.stop_gradient(arrays)
+    if not most or length <= most:
+        loss, extras = total(params, arrays)
+        return loss, jax.lax.stop_gradient(extras)
+
+    @jax.custom_vjp
+    def mean(params: Any, parts: Any) -> tuple[jax.Array, Any]:
+        return evaluate(params, parts)[0]
+
+    def evaluate(params: Any, parts: Any) -> tuple[tuple[jax.Array, Any], Any]:
+        one = jax.value_and_grad(total, has_aux=True)
+
+        def add(sums: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, one(params, part)), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        start = jax.tree.map(jnp.zeros_like, jax.eval_shape(one, params, first))
+        return jax.lax.scan(add, start, parts)[0]
+
+    def backward(grads: Any, cotangents: tuple[jax.Array, Any]) -> tuple[Any, None]:
+        return jax.tree.map(lambda grad: cotangents[0] * grad, grads), None
+
+    mean.defvjp(evaluate, backward)
+    return mean(params, _parts(most, arrays))
+
+
+def _parts(most: int, arrays: Any) -> Any:
+    """Return `[L, ...]` arrays as `[slices, l, ...]`."""
+    length = len(jax.tree.leaves(arrays)[0])
+    step = max(size for size in range(1, most + 1) if length % size == 0)
+    return jax.tree.map(lambda x: x.reshape(-1, step, *x.shape[1:]), arrays)

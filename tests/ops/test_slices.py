@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import quick_jit
 
-from dreamer_jax.ops.slices import in_slices
+from dreamer_jax.ops.slices import in_slices, mean_in_slices
 
 L, N, F = 6, 5, 3
 RNG = np.random.default_rng(37)
@@ -52,3 +52,37 @@ def test_a_slice_is_the_longest_that_divides_the_whole(most: int, length: int) -
 def test_nothing_inside_a_slice_is_kept_for_the_backward_pass() -> None:
     text = str(jax.make_jaxpr(jax.grad(lambda w: _total(2, w, X)))(W))
     assert "remat" in text or "checkpoint" in text
+
+
+def _mean(most: int, w: jax.Array, factor: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    rows = lambda w, x, y: (jnp.tanh(x @ w).sum((1, 2)) + y["a"].sum(1), {"w": x[:, 0] @ w})
+    loss, extras = mean_in_slices(rows, most, w, X, Y)
+    return factor * loss, extras["w"]
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 6])
+def test_a_mean_and_its_gradient_are_those_of_the_whole(most: int) -> None:
+    loss, extra = _mean(most, W)
+    np.testing.assert_allclose(loss, (jnp.tanh(X @ W).sum() + Y["a"].sum()) / L, rtol=1e-5)
+    np.testing.assert_allclose(extra, (X[:, 0] @ W).mean(0), rtol=1e-5)
+    grad = quick_jit(jax.grad(lambda w: _mean(most, w, 7.0)[0]))(W)
+    want = jax.grad(lambda w: 7.0 / L * jnp.tanh(X @ w).sum())(W)
+    np.testing.assert_allclose(grad, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_what_comes_with_a_mean_has_no_gradient(most: int) -> None:
+    assert not jax.grad(lambda w: _mean(most, w)[1].sum())(W).any()
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_the_arrays_of_a_mean_have_no_gradient(most: int) -> None:
+    rows = lambda w, x: ((x @ w).sum((1, 2)), None)
+    assert not jax.grad(lambda x: mean_in_slices(rows, most, W, x)[0])(X).any()
+
+
+def test_each_slice_of_a_mean_is_evaluated_once_for_value_and_gradient() -> None:
+    """The function's matrix product, and the one of its gradient: no third in a backward pass."""
+    rows = lambda w, x: (jnp.tanh(x @ w).sum((1, 2)), None)
+    grad = jax.value_and_grad(lambda w: mean_in_slices(rows, 2, w, X)[0])
+    assert str(jax.make_jaxpr(grad)(W)).count("dot_general") == 2
