@@ -35,6 +35,7 @@ def _faults() -> ConfigDict:
     faults = ConfigDict()
     faults.timeout = 300.0  # seconds for a step of all environments in worker processes
     faults.restarts = 100  # failures of environments after which the next one ends the run
+    faults.invalid_values = "error"  # NaN, infinity, unknown class: error, or drop the episode
     return faults
 
 

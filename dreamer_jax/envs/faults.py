@@ -8,11 +8,14 @@ hands it out (SPEC 9). So nothing wrong is ever recorded, and nothing needs to b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dreamer_jax.errors import UserError
 
 _LONGEST = 1_000_000  # seconds that the system can be told to wait
+
+
+Kind = Literal["failure", "value", "record"]
 
 
 class Fault(NamedTuple):
@@ -20,6 +23,8 @@ class Fault(NamedTuple):
 
     environments: tuple[int, ...]  # whose open episodes are lost
     report: str  # traceback, or what is known in words
+    # Or its record has a value, or a layout ("record"), that its spaces rule out.
+    kind: Kind = "failure"
 
     @property
     def where(self) -> str:
@@ -38,10 +43,13 @@ class FaultPolicy(NamedTuple):
     Args:
         timeout: Seconds that worker processes may take for one vector step, resets included.
         restarts: Failures in a run after which the next one ends it.
+        invalid_values: What becomes of an episode with a value that its space rules out: "error"
+            ends the run, "drop" treats it as a failure.
     """
 
     timeout: float = 300.0
     restarts: int = 100
+    invalid_values: str = "error"
 
     @classmethod
     def from_config(cls, faults: Any) -> FaultPolicy:
@@ -56,7 +64,11 @@ class FaultPolicy(NamedTuple):
                 f"{faults.restarts}: the first is above 0 and at most {_LONGEST} seconds, the "
                 "second at least 0"
             )
-        return cls(faults.timeout, faults.restarts)
+        if faults.invalid_values not in ("error", "drop"):
+            raise UserError(
+                f"config.faults.invalid_values={faults.invalid_values!r}; choose error or drop"
+            )
+        return cls(faults.timeout, faults.restarts, faults.invalid_values)
 
 
 class EnvironmentFault(RuntimeError):
@@ -79,8 +91,16 @@ class Restarts:
         """Count a failure.
 
         Raises:
+            UserError: If it is a wrong record that is not to be dropped.
             EnvironmentFault: If it is one too many.
         """
+        if fault.kind == "record":
+            raise UserError(f"{fault.where}: {fault.report}; mend it in the environment")
+        if fault.kind == "value" and self._policy.invalid_values == "error":
+            raise UserError(
+                f"{fault.where}: {fault.report}; mend it in the environment, or drop such episodes "
+                "with --config.faults.invalid_values=drop"
+            )
         if self.count >= self._policy.restarts:
             raise EnvironmentFault(
                 f"{fault.where} failed, and the {self._policy.restarts} restarts that "
@@ -89,6 +109,6 @@ class Restarts:
         self.count += 1
         reason = fault.report.strip().splitlines()[-1]
         self._warn(
-            f"{fault.where}: {reason}; episode closed, built again "
-            f"(restart {self.count} of {self._policy.restarts})"
+            f"{fault.where}: {reason}; episode closed, next one begun "
+            f"(failure {self.count} of {self._policy.restarts})"
         )

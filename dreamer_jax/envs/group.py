@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dreamer_jax.envs.faults import Fault
+from dreamer_jax.envs.faults import Fault, Kind
 from dreamer_jax.envs.spec import Env
-from dreamer_jax.errors import UserError
+from dreamer_jax.envs.values import check_same_spaces, fields, store
+from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import FLAGS, Record, Space, Spaces
 
 # `log/` values of one step: (environment, key, value).
@@ -122,6 +123,9 @@ class LocalGroup:
         self.spaces, self.repeat = first.spaces, first.repeat
         self.snapshots = hasattr(first, "snapshot")
         self._layout = record_spaces(self.spaces)
+        for env in self._envs:
+            if env is not None:
+                check_same_spaces(self.spaces, env.spaces)
 
     def advance(self, seeds: Sequence[int | None], actions: Mapping[str, np.ndarray]) -> Advanced:
         """See `Group`."""
@@ -149,7 +153,7 @@ class LocalGroup:
         logs: Logs = []
         faults: list[Fault] = []
         action_items = list(actions.items())
-        record_items = [(key, records[key]) for key in self._layout]
+        layout = fields(self._layout, records)
         for i, seed in seeds:
             try:
                 env = self._envs[i]
@@ -159,24 +163,25 @@ class LocalGroup:
                     record = env.step({key: value[i] for key, value in action_items})
                 else:
                     record = env.reset(seed)
-                for key, array in record_items:
-                    array[i] = record[key]
+                store(record, i, layout)
+            except RecordError as error:
+                kind: Kind = "value" if isinstance(error, InvalidValueError) else "record"
+                faults.append(Fault((i,), str(error), kind))
+                continue
             except UserError:
                 raise
             except Exception:
                 faults.append(Fault((i,), traceback.format_exc()))
                 self._discard(i)
                 continue
-            if len(record) > len(record_items):
+            if len(record) > len(layout):
                 logs += [(i, k, float(v)) for k, v in record.items() if k.startswith("log/")]
         return logs, faults
 
     def _rebuild(self, index: int) -> Env:
         env = self._make()
-        if env.spaces != self.spaces:
-            env.close()
-            raise UserError("an environment that was built again has other spaces than before")
-        self._envs[index] = env
+        self._envs[index] = env  # so that it is closed
+        check_same_spaces(self.spaces, env.spaces)
         return env
 
     def _discard(self, index: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import Space
 
 # One-hot codes beyond this widen the encoder more than they tell it; bytes are quantities.
@@ -26,7 +26,7 @@ class Leaf(NamedTuple):
     """How one array of an observation is described and converted."""
 
     space: Space
-    convert: Callable[[Any], np.ndarray]  # raises ValueError for a value the space rules out
+    convert: Callable[[Any], np.ndarray]  # raises RecordError for a value the space rules out
 
 
 def observation_leaf(
@@ -79,7 +79,9 @@ def _copied(key: str, space: Space, shape: tuple[int, ...]) -> Leaf:
     def convert(value: Any) -> np.ndarray:
         array = np.array(value, space.dtype)
         if array.shape != shape:
-            raise ValueError(f"observation {key!r} has shape {array.shape}; its space says {shape}")
+            raise RecordError(
+                f"observation {key!r} has shape {array.shape}; its space says {shape}"
+            )
         return array.reshape(space.shape)
 
     return Leaf(space, convert)
@@ -111,9 +113,11 @@ def _checked(
     def convert(value: Any) -> np.ndarray:
         array = np.asarray(value)
         if array.shape != shape:
-            raise ValueError(f"observation {key!r} has shape {array.shape}; its space says {shape}")
+            raise RecordError(
+                f"observation {key!r} has shape {array.shape}; its space says {shape}"
+            )
         if array.size and not lowest <= array.min() <= array.max() <= highest:
-            raise ValueError(
+            raise InvalidValueError(
                 f"observation {key!r} holds {array.min()} … {array.max()}, outside "
                 f"{lowest} … {highest}; widen or narrow its space in the environment"
             )

@@ -17,6 +17,7 @@ from dreamer_jax.envs import placement
 from dreamer_jax.envs.faults import Fault, FaultPolicy, Restarts
 from dreamer_jax.envs.group import Group, LocalGroup, OpenEpisode, record_spaces
 from dreamer_jax.envs.spec import Env
+from dreamer_jax.envs.values import ValueCheck
 from dreamer_jax.envs.workers import WorkerGroup
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record
@@ -60,7 +61,8 @@ class VectorEnv:
         mode_reason: Where the environments run and why, in words.
 
     Raises:
-        UserError: For a bad argument, or from `make`.
+        UserError: For a bad argument, or from `make`; from `reset` and `step`, for a record that
+            the spaces rule out.
         EnvironmentFault: From `reset` and `step`, after more failures than `faults` allows.
     """
 
@@ -96,6 +98,7 @@ class VectorEnv:
         self._seed, self._process = seed, process
         self._restarts = Restarts(faults, warn)
         self._keys = tuple(record_spaces(self.spaces))
+        self._check_values = ValueCheck(record_spaces(self.spaces))
         self._records: dict[str, np.ndarray] = {}
         self._ended = [True] * number  # whether the next step is a reset
         self._episodes = [-1] * number
@@ -137,7 +140,7 @@ class VectorEnv:
                 if seed is None:
                     self._actions[i].append(kept)
         records, faults = self._group.advance(seeds, actions)
-        while faults:
+        while faults := self._with_wrong_values(faults, records):
             faults = self._group.restart(self._drop_episodes(faults), records)
         self._ended = records["is_last"].tolist()
         self._records = records
@@ -214,6 +217,14 @@ class VectorEnv:
         self._episodes[index] += 1
         self._actions[index] = []
         return self._episode_seed(index)
+
+    def _with_wrong_values(
+        self, faults: list[Fault], records: Mapping[str, np.ndarray]
+    ) -> list[Fault]:
+        """Add what is wrong in the rows of environments that did not fail."""
+        failed = {i for fault in faults for i in fault.environments}
+        wrong = self._check_values(records)
+        return faults + [fault for fault in wrong if failed.isdisjoint(fault.environments)]
 
     def _drop_episodes(self, faults: list[Fault]) -> dict[int, int]:
         """Count failures; return the seed of the next episode of each environment they stopped."""

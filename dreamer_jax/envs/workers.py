@@ -19,8 +19,8 @@ from dreamer_jax.envs.faults import Fault
 from dreamer_jax.envs.group import Advanced, Logs, OpenEpisode, add_logs, record_spaces
 from dreamer_jax.envs.shared_arrays import Layout, lay_out
 from dreamer_jax.envs.spec import Env
+from dreamer_jax.envs.values import check_same_spaces
 from dreamer_jax.envs.worker import Ready, Worker, WorkerLost, startable
-from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record
 
 _BUILD_SECONDS = 300.0  # at least, for a worker that replaces another to build its environments
@@ -55,6 +55,8 @@ class WorkerGroup:
             ready: list[Ready] = [worker.receive() for worker in self._workers]
             self.spaces, self.repeat = ready[0].spaces, ready[0].repeat
             self.snapshots = ready[0].snapshots
+            for each in ready:
+                check_same_spaces(self.spaces, each.spaces)
             self.has_jax = any(each.has_jax for each in ready)
             self._share()
         except BaseException:
@@ -168,8 +170,7 @@ class WorkerGroup:
         with startable(self._make) as payload:
             self._workers[index] = worker = Worker(payload, old.start, old.stop)
         deadline = time.monotonic() + max(self._timeout, _BUILD_SECONDS)
-        if worker.receive(deadline).spaces != self.spaces:
-            raise UserError("an environment that was built again has other spaces than before")
+        check_same_spaces(self.spaces, worker.receive(deadline).spaces)
         worker.send("share", self._shared(worker))
         worker.receive(deadline)
         return worker

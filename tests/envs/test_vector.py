@@ -109,12 +109,15 @@ def test_records_and_actions_are_aligned_in_time():
 
 
 def test_episodes_start_from_their_own_seeds():
-    def lengths():
-        counter = itertools.count(2)
-        return lambda: Counting(length=next(counter))
+    class Uneven(Counting):
+        lengths = itertools.count(2)
+
+        def __init__(self):
+            super().__init__(length=7)
+            self._length = next(self.lengths)
 
     seen = []
-    with VectorEnv(lengths(), 3, seed=5, process=2, workers="inline") as env:
+    with VectorEnv(Uneven, 3, seed=5, process=2, workers="inline") as env:
         for records in _run(env, 40, seed=0):
             for i in np.flatnonzero(records["is_first"]):
                 high, low = records["seed"][i].astype(int)
@@ -364,6 +367,12 @@ def test_one_environment_is_rendered(workers):
         image = env.reset()["image"]
         for i in range(3):
             assert (env.render(i) == image[i]).all()
+
+
+def test_environments_with_different_spaces_are_refused_at_the_start():
+    lengths = itertools.count(5)
+    with pytest.raises(UserError, match=r"different spaces \(index\); a constructor returns the"):
+        VectorEnv(lambda: Counting(next(lengths)), 2, seed=1, workers="inline")
 
 
 def test_senseless_arguments_are_refused():
