@@ -14,7 +14,7 @@ import numpy as np
 from dm_env import specs
 
 from dreamer_jax.envs.actions import action_range
-from dreamer_jax.envs.observations import class_leaf, observation_leaf
+from dreamer_jax.envs.observations import at, class_leaf, observation_leaf
 from dreamer_jax.envs.spec import signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Space, Spaces
@@ -105,10 +105,8 @@ class DmEnvironment:
 
     def _record(self, timestep: dm_env.TimeStep, record: dict[str, Any]) -> Record:
         for name, path, convert in self._observed:
-            value = timestep.observation
-            for index in path:
-                value = value[index]
-            record[name] = convert(value)
+            if (value := at(timestep.observation, path)) is not None:
+                record[name] = convert(value)
         return record
 
 
