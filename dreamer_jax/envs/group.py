@@ -170,7 +170,7 @@ class LocalGroup:
                 continue
             except UserError:
                 raise
-            except Exception:
+            except (Exception, SystemExit):  # simulators leave by sys.exit, too
                 faults.append(Fault((i,), traceback.format_exc()))
                 self._discard(i)
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from dreamer_jax.envs.spec import Env, signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Space, Spaces
 
+_FAULTS = ("raise", "exit", "die", "kill", "hang", "nan", "infinite")
 _INT, _FLOAT, _BYTE = np.dtype(np.int32), np.dtype(np.float32), np.dtype(np.uint8)
 
 
@@ -80,16 +82,17 @@ class Flaky(Counting):
     """Counts, but fails at index 2 of every episode whose seed is a multiple of `every`.
 
     Args:
-        fault: "raise" an error; "die" of the signal SIGSEGV, "kill" of SIGKILL; "hang" for ever;
-            "nan" in the observation and "infinite" reward make a record that must not be used.
+        fault: "raise" an error; "exit" by `sys.exit`; "die" of the signal SIGSEGV, "kill" of
+            SIGKILL; "hang" for ever; "nan" in the observation and "infinite" reward make a record
+            that must not be used.
         every: One episode in so many fails.
         length: Index of the last record.
     """
 
     def __init__(self, fault: str = "raise", every: int = 3, length: int = 5) -> None:
         super().__init__(length)
-        if fault not in ("raise", "die", "kill", "hang", "nan", "infinite"):
-            raise UserError(f"fault is {fault!r}; choose raise, die, kill, hang, nan or infinite")
+        if fault not in _FAULTS:
+            raise UserError(f"fault is {fault!r}; choose one of {', '.join(_FAULTS)}")
         self._fault, self._every = fault, every
 
     def step(self, action: Mapping[str, np.ndarray]) -> Record:
@@ -99,6 +102,8 @@ class Flaky(Counting):
             return record
         if self._fault == "raise":
             raise ZeroDivisionError("the simulator broke")
+        if self._fault == "exit":
+            sys.exit("the simulator left")
         if self._fault == "hang":
             threading.Event().wait()
         if self._fault in ("die", "kill"):

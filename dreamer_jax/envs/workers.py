@@ -94,7 +94,12 @@ class WorkerGroup:
         """See `group.Group`."""
         for worker in self._workers:
             worker.send("snapshot")
-        return [each for worker in self._workers for each in worker.receive()]
+        # One that died since the last step is replaced at the next; its episodes are lost.
+        return [
+            each
+            for worker in self._workers
+            for each in _answer(worker, [None] * (worker.stop - worker.start))
+        ]
 
     def resume(self, episodes: Sequence[OpenEpisode]) -> list[Record | None]:
         """See `group.Group`."""
@@ -107,14 +112,15 @@ class WorkerGroup:
             own = [e._replace(environment=e.environment - worker.start) for e in mine]
             worker.send("resume", own)
         for worker, mine in zip(self._workers, divided, strict=True):
-            answers |= zip((e.environment for e in mine), worker.receive(), strict=True)
+            records = _answer(worker, [{}] * len(mine))
+            answers |= zip((e.environment for e in mine), records, strict=True)
         return [answers[episode.environment] for episode in episodes]
 
     def render(self, index: int) -> np.ndarray | None:
         """See `group.Group`."""
         worker = next(worker for worker in self._workers if index < worker.stop)
         worker.send("render", index - worker.start)
-        return worker.receive()
+        return _answer(worker, None)
 
     def close(self) -> None:
         """End the workers and free the shared memory."""
@@ -174,6 +180,14 @@ class WorkerGroup:
         worker.send("share", self._shared(worker))
         worker.receive(deadline)
         return worker
+
+
+def _answer(worker: Worker, instead: Any) -> Any:
+    """Return the answer of a worker, or something instead if it is lost."""
+    try:
+        return worker.receive()
+    except WorkerLost:
+        return instead
 
 
 def _all_of(worker: Worker, error: WorkerLost) -> Fault:

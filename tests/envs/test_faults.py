@@ -82,6 +82,7 @@ def test_an_environment_that_raises_starts_its_next_episode_in_the_same_step():
 FIRST_FAILURE = 3  # environment; its worker also runs the one before it
 CASES = {
     "raise": ("inline", r"(?s)environment 3 failed.*testing\.py.*the simulator broke"),
+    "exit": ("inline", r"(?s)environment 3 failed.*testing\.py.*SystemExit: the simulator left"),
     "raise in a worker": ("process", r"(?s)environment 3 failed.*testing\.py.*simulator broke"),
     "die": ("process", r"(?s)environments 2 to 3 failed.*testing\.py.*died with exit code -11"),
     "kill": ("process", r"(?s)environments 2 to 3 failed.*died with exit code -9"),
@@ -131,6 +132,25 @@ def test_a_run_resumed_after_a_failure_goes_on_bit_for_bit():
         assert {k: v.tobytes() for k, v in ours.items()} == {
             k: v.tobytes() for k, v in theirs.items()
         }
+
+
+def test_a_worker_that_died_between_steps_is_noticed_by_the_next_and_no_obstacle_to_a_save():
+    with VectorEnv(make(), NUMBER, seed=SEED, workers="process") as env:
+        env.reset()
+        env.step(ZEROS)
+        for worker in env._group._workers:
+            worker.process.kill()
+            worker.process.join()
+        state = env.state()
+        assert env.render(0) is None
+        assert env.restarts == 0 and env.step(ZEROS)["is_first"].all()
+        assert env.restarts == len(env._group._workers)
+    with VectorEnv(make(), NUMBER, seed=SEED, workers="process") as env:
+        for worker in env._group._workers:
+            worker.process.kill()
+            worker.process.join()
+        assert env.load_state(state) == list(range(NUMBER))
+        assert env.step(ZEROS)["is_first"].all()
 
 
 def test_an_episode_that_fails_while_it_is_brought_back_is_reported_as_lost():
