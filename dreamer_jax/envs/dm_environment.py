@@ -19,6 +19,8 @@ from dreamer_jax.envs.spec import signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Space, Spaces
 
+_MOST_CHOICES = 256  # of one integer, to be classes
+
 
 class _Observed(NamedTuple):
     name: str
@@ -138,4 +140,11 @@ def _acted(path: tuple[Any, ...], spec: specs.Array) -> _Acted:
         shape = np.broadcast_shapes(spec.shape, np.shape(low))
         space = Space(np.dtype(np.float32), shape)
         return _Acted(name, space, action_range(np.asarray(low), np.asarray(high), dtype))
-    raise UserError(f"action {name!r} is {spec!r}; use float or DiscreteArray")
+    low, high = (np.unique(getattr(spec, bound, [])) for bound in ("minimum", "maximum"))
+    if dtype.kind in "iu" and len(low) == len(high) == 1 and high[0] - low[0] < _MOST_CHOICES:
+        space = Space(np.dtype(np.int32), spec.shape, int(high[0] - low[0]) + 1)
+        return _Acted(name, space, lambda action: (np.asarray(action) + low[0]).astype(dtype))
+    raise UserError(
+        f"action {name!r} is {spec!r}; use float, DiscreteArray, or integers with one minimum and "
+        f"one maximum less than {_MOST_CHOICES} apart"
+    )

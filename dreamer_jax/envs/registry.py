@@ -125,6 +125,11 @@ def _adapt(task: str, env: Any) -> Env:
         return DmEnvironment(env)
     if isinstance(env, Env):
         return env
+    if _is_a(env, "gym", "Env"):
+        raise UserError(
+            f"{task} returned an environment of the old package gym; wrap it by "
+            "shimmy.GymV26CompatibilityV0(env=…), or GymV21CompatibilityV0 before gym 0.26"
+        )
     raise UserError(
         f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment, "
         "an object with the methods of dreamer_jax.envs.spec.Env, or what "

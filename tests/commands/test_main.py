@@ -142,6 +142,17 @@ def test_what_train_cannot_use_is_refused(refused, tmp_path, given, text):
     assert not (tmp_path / "new").exists()
 
 
+def test_the_installed_command_finds_a_task_in_the_working_directory(tmp_path, monkeypatch, capsys):
+    text = "from dreamer_jax.envs.testing import Counting as make\n"
+    (tmp_path / "a_task_of_my_own.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    monkeypatch.setattr(sys, "argv", ["dreamer-jax", "check", "a_task_of_my_own:make"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0 and "the contract is kept" in capsys.readouterr().out
+
+
 def test_options_of_an_environment_are_checked(refused, tmp_path):
     preset = tmp_path / "own.py"
     text = (
