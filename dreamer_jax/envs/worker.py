@@ -84,21 +84,22 @@ class Worker:
         """
         seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not wait([self._connection, self.process.sentinel], seconds):
-            os.kill(self.process.pid or 0, signal.SIGABRT)
-            raise WorkerLost(f"{self._last_words()}{self._who} did not answer in time, was ended")
+            assert self.process.pid is not None  # it was started
+            os.kill(self.process.pid, signal.SIGABRT)
+            raise WorkerLost(f"{self._last_words()}the worker did not answer in time and was ended")
         try:
             kind, value = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
             words = self._last_words()
             raise WorkerLost(
-                f"{words}{self._who} died with exit code {self.process.exitcode} (negative: the "
+                f"{words}the worker died with exit code {self.process.exitcode} (negative: the "
                 "signal that ended it, −9 often for lack of memory)"
             ) from error
         if kind == "user error":
             raise UserError(value)
         if kind == "fault":
             self._last_words()
-            raise WorkerLost(f"{self._who} failed:\n{value}")
+            raise WorkerLost(f"the worker failed:\n{value}")
         return value
 
     def hang_up(self) -> None:
@@ -111,10 +112,6 @@ class Worker:
         self._end()
         self._traces.close()
         self.process.close()
-
-    @property
-    def _who(self) -> str:
-        return f"the worker of environments {self.start} to {self.stop - 1}"
 
     def _last_words(self) -> str:
         """End the process and return what its fault handler wrote."""
