@@ -22,12 +22,21 @@ def get_config() -> ConfigDict:
     config.compute_dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline or process
+    config.faults = _faults()
     config.agent = _agent()
     config.replay = _replay()
     config.log = _log()
     config.checkpoint = _checkpoint()
     config.evaluation = _evaluation()
     return config
+
+
+def _faults() -> ConfigDict:
+    faults = ConfigDict()
+    faults.timeout = 300.0  # seconds for a step of all environments in worker processes
+    faults.restarts = 100  # failures of environments after which the next one ends the run
+    faults.invalid_values = "error"  # NaN, infinity, unknown class: error, or drop the episode
+    return faults
 
 
 def _agent() -> ConfigDict:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 
 from dreamer_jax.errors import UserError
@@ -45,6 +46,9 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the process."""
+    # `python -m` looks for modules here, the installed command would not: tasks of one's own.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         code = run(sys.argv[1:])
     except UserError as error:

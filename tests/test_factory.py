@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import FLOAT, INT, VECTOR, tiny_agent, tiny_config
+from tiny import FLOAT, INT, VECTOR, B, random_batch, tiny_agent, tiny_config
 
 from dreamer_jax.config import load_config, load_sizes
 from dreamer_jax.errors import UserError
@@ -233,6 +233,21 @@ def test_options_without_meaning_are_refused(options: dict[str, Any], message: s
 
 def _pictures(*shape: int) -> Spaces:
     return Spaces({"camera": Space(np.dtype("uint8"), shape)}, VECTOR.action)
+
+
+def test_pictures_of_every_workable_size_and_channels_stand_side_by_side() -> None:
+    """From 32 to 256 pixels, rectangular, one to four channels and stacks of frames."""
+    shapes = {"gray": (32, 64, 1), "colour": (32, 64, 3), "tall": (256, 48, 2)}
+    shapes |= {"rgbd": (48, 96, 4), "stack": (48, 96, 12)}
+    obs = {key: Space(np.dtype(np.uint8), shape) for key, shape in shapes.items()}
+    spaces = Spaces(obs, VECTOR.action)
+    agent = tiny_agent(spaces)
+    batch = jax.eval_shape(lambda: random_batch(spaces, length=3))
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    carry = jax.eval_shape(lambda: agent.initial_carry(B))
+    *_, metrics = jax.eval_shape(agent.train, state, carry, batch, jax.random.key(0))
+    assert {f"loss/recon/{key}" for key in shapes} <= set(metrics)
+    assert set(state.params["encoder"]) == {f"conv_{h}x{w}" for h, w, _ in shapes.values()}
 
 
 def test_pictures_that_cannot_be_halved_are_refused_with_a_size_that_can() -> None:

@@ -11,7 +11,7 @@ from absl import flags
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.envs.actions import random_actions
-from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.check import examine_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
@@ -38,9 +38,13 @@ def main(arguments: Sequence[str]) -> int:
     make = partial(make_env, task, **options)
     describe(task, make())
     # A lost life may end a value without ending the episode (SPEC 10).
-    problems = check_env(
+    problems, hints, played = examine_env(
         make, values.episodes, values.max_steps, options.get("lives") == "discount"
     )
+    for episode in played:
+        print(f"  episode: {episode.length} steps, {episode.end}")
+    for hint in hints:
+        print(f"note: {hint}")
     for problem in problems:
         print(f"wrong: {problem}")
     print("the contract is kept" if not problems else f"problems: {len(problems)}")

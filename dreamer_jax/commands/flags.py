@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -12,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
 
-_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?:=(?P<value>.*))?", re.DOTALL)
 
 
 def new_flags() -> flags.FlagValues:
@@ -29,7 +31,8 @@ def define_config(values: flags.FlagValues, default: str, arguments: Sequence[st
         arguments: After the command's name.
 
     Returns:
-        The arguments without `--config=`.
+        The arguments without `--config=` and without options of the environment that the preset
+        does not name: those are in the config already, with the type that their literal has.
 
     Raises:
         UserError: For an unknown preset, file or config key.
@@ -44,6 +47,7 @@ def define_config(values: flags.FlagValues, default: str, arguments: Sequence[st
         else:
             raise UserError("write --config=PRESET or --config=PATH, with the equals sign")
     config = load_config(name)
+    rest = _take_env_options(config, rest)
     _check_keys(config, rest)
     text = "preset name or path of a config file; --config.KEY=value changes one of its options"
     config_flags.DEFINE_config_dict(
@@ -79,11 +83,37 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
 
 
+def _take_env_options(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
+    """Add `--config.env.NAME=value` for new names to the config; return the other arguments.
+
+    Whether the environment has such an option is seen when it is built.
+    """
+    rest, known = [], set(config.env)
+    for argument in arguments:
+        found = _OVERRIDE.fullmatch(argument)
+        name = found["key"].removeprefix("env.") if found else ""
+        if found is None or found["key"] != f"env.{name}" or "." in name or name in known:
+            rest.append(argument)
+            continue
+        with config.unlocked():
+            value = found["value"]
+            config.env[name] = not found["no"] if value is None else _literal(value)
+    return rest
+
+
+def _literal(text: str) -> Any:
+    """Return what a Python literal says, and any other text as it stands."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def _check_keys(config: ConfigDict, arguments: Sequence[str]) -> None:
     """Refuse overrides of keys that the config does not have."""
     leaves = _leaves(config)
     for argument in arguments:
-        if (found := _OVERRIDE.match(argument)) and (key := found[1]) not in leaves:
+        if (found := _OVERRIDE.match(argument)) and (key := found["key"]) not in leaves:
             if any(leaf.startswith(f"{key}.") for leaf in leaves):
                 raise UserError(
                     f"config key {key!r} holds options; write --config.{key}.NAME=value"

@@ -14,10 +14,12 @@ import numpy as np
 from dm_env import specs
 
 from dreamer_jax.envs.actions import action_range
-from dreamer_jax.envs.observations import class_leaf, observation_leaf
+from dreamer_jax.envs.observations import at, class_leaf, observation_leaf
 from dreamer_jax.envs.spec import signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Space, Spaces
+
+_MOST_CHOICES = 256  # of one integer, to be classes
 
 
 class _Observed(NamedTuple):
@@ -105,10 +107,8 @@ class DmEnvironment:
 
     def _record(self, timestep: dm_env.TimeStep, record: dict[str, Any]) -> Record:
         for name, path, convert in self._observed:
-            value = timestep.observation
-            for index in path:
-                value = value[index]
-            record[name] = convert(value)
+            if (value := at(timestep.observation, path)) is not None:
+                record[name] = convert(value)
         return record
 
 
@@ -140,4 +140,11 @@ def _acted(path: tuple[Any, ...], spec: specs.Array) -> _Acted:
         shape = np.broadcast_shapes(spec.shape, np.shape(low))
         space = Space(np.dtype(np.float32), shape)
         return _Acted(name, space, action_range(np.asarray(low), np.asarray(high), dtype))
-    raise UserError(f"action {name!r} is {spec!r}; use float or DiscreteArray")
+    low, high = (np.unique(getattr(spec, bound, [])) for bound in ("minimum", "maximum"))
+    if dtype.kind in "iu" and len(low) == len(high) == 1 and high[0] - low[0] < _MOST_CHOICES:
+        space = Space(np.dtype(np.int32), spec.shape, int(high[0] - low[0]) + 1)
+        return _Acted(name, space, lambda action: (np.asarray(action) + low[0]).astype(dtype))
+    raise UserError(
+        f"action {name!r} is {spec!r}; use float, DiscreteArray, or integers with one minimum and "
+        f"one maximum less than {_MOST_CHOICES} apart"
+    )

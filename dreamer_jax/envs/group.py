@@ -1,17 +1,23 @@
 """Several environments of one process, stepped one after another into stacked arrays.
 
 The vector environment runs one group itself or one in each worker; whatever a group is told, it
-does the same in both places, so that the choice cannot change a record.
+does the same in both places, so that the choice cannot change a record. An environment that raises
+is closed at once and built again when it next starts an episode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from dreamer_jax.envs.faults import Fault, Kind
 from dreamer_jax.envs.spec import Env
+from dreamer_jax.envs.values import check_same_spaces, fields, store
+from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import FLAGS, Record, Space, Spaces
 
 # `log/` values of one step: (environment, key, value).
@@ -27,6 +33,13 @@ class OpenEpisode(NamedTuple):
     actions: Mapping[str, np.ndarray]  # `[steps, *shape]` since the reset, if there is no snapshot
 
 
+class Advanced(NamedTuple):
+    """Records of one vector step, and which rows of them are missing."""
+
+    records: dict[str, np.ndarray]  # `[number, ...]`, the caller's own
+    faults: list[Fault]  # rows of the environments they name hold anything
+
+
 class Group(Protocol):
     """Environments 0 … number − 1, wherever they run."""
 
@@ -36,18 +49,25 @@ class Group(Protocol):
     snapshots: bool
     """Whether open episodes are saved by the simulator; otherwise their actions are needed."""
 
-    def advance(
-        self, seeds: Sequence[int | None], actions: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def advance(self, seeds: Sequence[int | None], actions: Mapping[str, np.ndarray]) -> Advanced:
         """Reset the environments that have a seed and step the others.
 
         Args:
             seeds: Of the episode to start, or None, by environment.
             actions: `[number, *shape]` by key; rows of reset environments are not read, and it
                 may be empty if all are reset.
+        """
+        ...
+
+    def restart(self, seeds: Mapping[int, int], records: dict[str, np.ndarray]) -> list[Fault]:
+        """Start an episode in some environments, building again those that failed.
+
+        Args:
+            seeds: Of the episode to start, by index of the environment.
+            records: From `advance`; gets the reset records in the rows of these environments.
 
         Returns:
-            Stacked records `[number, ...]`, the caller's own.
+            Failures, as `advance` returns them.
         """
         ...
 
@@ -56,7 +76,11 @@ class Group(Protocol):
         ...
 
     def resume(self, episodes: Sequence[OpenEpisode]) -> list[Record | None]:
-        """Bring episodes back; return the last record of replayed ones, None for the others."""
+        """Bring episodes back; return their last records.
+
+        Returns:
+            None where a snapshot was put back, nothing (`{}`) where the environment failed.
+        """
         ...
 
     def render(self, index: int) -> np.ndarray | None:
@@ -84,62 +108,108 @@ def add_logs(records: dict[str, np.ndarray], logs: Logs, number: int) -> dict[st
 
 
 class LocalGroup:
-    """The environments of this process."""
+    """The environments of this process.
 
-    def __init__(self, envs: Sequence[Env]) -> None:
-        self.number = len(envs)
-        self._envs = list(envs)
-        self.spaces = envs[0].spaces
-        self.repeat = envs[0].repeat
-        self.snapshots = hasattr(envs[0], "snapshot")
+    Args:
+        make: Builds one environment.
+        number: How many.
+    """
+
+    def __init__(self, make: Callable[[], Env], number: int) -> None:
+        self.number = number
+        self._make = make
+        self._envs: list[Env | None] = [make() for _ in range(number)]  # None where one failed
+        first: Any = self._envs[0]
+        self.spaces, self.repeat = first.spaces, first.repeat
+        self.snapshots = hasattr(first, "snapshot")
         self._layout = record_spaces(self.spaces)
+        for env in self._envs:
+            if env is not None:
+                check_same_spaces(self.spaces, env.spaces)
 
-    @classmethod
-    def build(cls, make: Callable[[], Env], number: int) -> LocalGroup:
-        """Build `number` environments."""
-        return cls([make() for _ in range(number)])
-
-    def advance(
-        self, seeds: Sequence[int | None], actions: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def advance(self, seeds: Sequence[int | None], actions: Mapping[str, np.ndarray]) -> Advanced:
         """See `Group`."""
         # Fresh memory every time: the records belong to the caller and never change under it.
         records = {
             key: np.empty((self.number, *space.shape), space.dtype)
             for key, space in self._layout.items()
         }
-        return add_logs(records, self.advance_into(seeds, actions, records), self.number)
+        logs, faults = self.advance_into(enumerate(seeds), actions, records)
+        return Advanced(add_logs(records, logs, self.number), faults)
+
+    def restart(self, seeds: Mapping[int, int], records: dict[str, np.ndarray]) -> list[Fault]:
+        """See `Group`."""
+        logs, faults = self.advance_into(seeds.items(), {}, records)
+        add_logs(records, logs, self.number)
+        return faults
 
     def advance_into(
         self,
-        seeds: Sequence[int | None],
+        seeds: Iterable[tuple[int, int | None]],
         actions: Mapping[str, np.ndarray],
         records: Mapping[str, np.ndarray],
-    ) -> Logs:
-        """Do as `advance` does, writing the records into the given arrays."""
+    ) -> tuple[Logs, list[Fault]]:
+        """Advance some environments, writing their records into the given arrays."""
         logs: Logs = []
-        action_items, record_items = list(actions.items()), list(records.items())
-        for i, (env, seed) in enumerate(zip(self._envs, seeds, strict=True)):
-            if seed is None:
-                record = env.step({key: value[i] for key, value in action_items})
-            else:
-                record = env.reset(seed)
-            for key, array in record_items:
-                array[i] = record[key]
-            if len(record) > len(record_items):
+        faults: list[Fault] = []
+        action_items = list(actions.items())
+        layout = fields(self._layout, records)
+        for i, seed in seeds:
+            try:
+                env = self._envs[i]
+                if env is None:
+                    env = self._rebuild(i)
+                if seed is None:
+                    record = env.step({key: value[i] for key, value in action_items})
+                else:
+                    record = env.reset(seed)
+                store(record, i, layout)
+            except RecordError as error:
+                kind: Kind = "value" if isinstance(error, InvalidValueError) else "record"
+                faults.append(Fault((i,), str(error), kind))
+                continue
+            except UserError:
+                raise
+            except (Exception, SystemExit):  # simulators leave by sys.exit, too
+                faults.append(Fault((i,), traceback.format_exc()))
+                self._discard(i)
+                continue
+            if len(record) > len(layout):
                 logs += [(i, k, float(v)) for k, v in record.items() if k.startswith("log/")]
-        return logs
+        return logs, faults
+
+    def _rebuild(self, index: int) -> Env:
+        env = self._make()
+        self._envs[index] = env  # so that it is closed
+        check_same_spaces(self.spaces, env.spaces)
+        return env
+
+    def _discard(self, index: int) -> None:
+        env, self._envs[index] = self._envs[index], None
+        # It is broken already; whether it can be closed tells nobody anything.
+        with suppress(Exception):
+            if env is not None:
+                env.close()
 
     def snapshot(self) -> list[bytes | None]:
         """See `Group`."""
         envs: list[Any] = self._envs
-        return [env.snapshot() if self.snapshots else None for env in envs]
+        return [env.snapshot() if self.snapshots and env is not None else None for env in envs]
 
     def resume(self, episodes: Sequence[OpenEpisode]) -> list[Record | None]:
         """See `Group`."""
         return [self._resume(episode) for episode in episodes]
 
     def _resume(self, episode: OpenEpisode) -> Record | None:
+        try:
+            return self._brought_back(episode)
+        except UserError:
+            raise
+        except Exception:
+            self._discard(episode.environment)
+            return {}
+
+    def _brought_back(self, episode: OpenEpisode) -> Record | None:
         env: Any = self._envs[episode.environment]
         if episode.snapshot is not None:
             env.restore(episode.snapshot)
@@ -155,9 +225,11 @@ class LocalGroup:
 
     def render(self, index: int) -> np.ndarray | None:
         """See `Group`."""
-        return self._envs[index].render()
+        env = self._envs[index]
+        return None if env is None else env.render()
 
     def close(self) -> None:
         """See `Group`."""
         for env in self._envs:
-            env.close()
+            if env is not None:
+                env.close()

@@ -18,6 +18,7 @@ from gymnasium.envs import registration
 
 from dreamer_jax.envs.gymnasium_spaces import action_keys, observation_keys
 from dreamer_jax.envs.naming import unknown_name, unknown_option
+from dreamer_jax.envs.observations import at
 from dreamer_jax.envs.spec import Env, signals
 from dreamer_jax.envs.wrappers import wrap
 from dreamer_jax.errors import UserError
@@ -34,6 +35,8 @@ def make(
     time_limit: int | None = None,
     size: tuple[int, int] | None = None,
     fit: str = "resize",
+    stack: int = 1,
+    fill_missing: bool = False,
     render_mode: str | None = "rgb_array",
     **kwargs: Any,
 ) -> Env:
@@ -46,6 +49,8 @@ def make(
             the registered one.
         size: Height and width that images are brought to.
         fit: "resize" or "pad", how they are brought there.
+        stack: Last pictures that are observed together, as channels.
+        fill_missing: Whether observation keys may be absent, see `wrappers.FillMissing`.
         render_mode: Used only by `render()`, where the environment offers it.
         **kwargs: Passed to the environment's constructor.
 
@@ -68,7 +73,9 @@ def make(
         raise UserError(f"gymnasium:{name} needs another package: {error}") from error
     except _UNKNOWN as error:
         raise unknown_name("gymnasium id", name, list(gymnasium.registry), error) from error
-    return wrap(GymnasiumEnv(env), repeat=repeat, size=size, fit=fit)
+    return wrap(
+        GymnasiumEnv(env), repeat=repeat, size=size, fit=fit, stack=stack, fill_missing=fill_missing
+    )
 
 
 def _check_kwargs(name: str, creator: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
@@ -128,8 +135,6 @@ class GymnasiumEnv:
 
     def _record(self, obs: Any, record: dict[str, Any]) -> Record:
         for name, path, convert in self._keys:
-            value = obs
-            for index in path:
-                value = value[index]
-            record[name] = convert(value)
+            if (value := at(obs, path)) is not None:
+                record[name] = convert(value)
         return record

@@ -14,10 +14,11 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamer_jax.envs.actions import action_range
-from dreamer_jax.envs.observations import Leaf, class_leaf, observation_leaf
+from dreamer_jax.envs.observations import Leaf, class_leaf, flattened, observation_leaf
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space
 
+_MOST_CHOICES = 256  # of one integer of a Box, to be classes
 _SUPPORTED = "Box, Discrete, MultiBinary, MultiDiscrete, Dict and Tuple"
 
 
@@ -89,7 +90,7 @@ def action_keys(space: spaces.Space, name: str = "") -> ActionKeys:
         case spaces.MultiBinary():
             return _classes(name, space.shape, 2, 0, np.dtype(space.dtype))
         case spaces.MultiDiscrete():
-            return _multi_discrete(name, space)
+            return _multi_discrete(name, space, np.dtype(space.dtype))
         case spaces.Box():
             return _box(name, space)
     raise UserError(f"action {name!r} is a {type(space).__name__}; supported are {_SUPPORTED}")
@@ -110,7 +111,7 @@ def _observations(
                 name, path, class_leaf(name, (), int(space.n), start=int(space.start))
             )
         case spaces.MultiBinary():
-            yield ObservationKey(name, path, class_leaf(name, _flat_enough(name, space.shape), 2))
+            yield ObservationKey(name, path, class_leaf(name, space.shape, 2))
         case spaces.MultiDiscrete():
             yield from _multi_discrete_observations(space, name, path)
         case spaces.Box():
@@ -127,8 +128,7 @@ def _multi_discrete_observations(
 ) -> Iterator[ObservationKey]:
     counts, starts = space.nvec, space.start
     if len(set(counts.flat)) == 1 and len(set(starts.flat)) == 1:
-        shape = _flat_enough(name, space.shape)
-        leaf = class_leaf(name, shape, int(counts.flat[0]), start=int(starts.flat[0]))
+        leaf = class_leaf(name, space.shape, int(counts.flat[0]), start=int(starts.flat[0]))
         yield ObservationKey(name, path, leaf)
         return
     for i, index in enumerate(np.ndindex(counts.shape)):
@@ -146,21 +146,18 @@ def _merged(parts: Any) -> dict[str, Space]:
     return merged
 
 
-def _flat_enough(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) > 2:
-        raise UserError(f"{name!r} has shape {shape}; a key of classes has at most two axes")
-    return shape
-
-
 def _classes(
     name: str, shape: tuple[int, ...], classes: int, start: int, dtype: np.dtype
 ) -> ActionKeys:
-    space = Space(np.dtype(np.int32), _flat_enough(name, shape), classes)
-    return ActionKeys({name: space}, lambda action: (action[name] + start).astype(dtype))
+    space = Space(np.dtype(np.int32), flattened(name, shape), classes)
+
+    def assemble(action: Mapping[str, np.ndarray]) -> np.ndarray:
+        return (np.asarray(action[name]) + start).astype(dtype).reshape(shape)
+
+    return ActionKeys({name: space}, assemble)
 
 
-def _multi_discrete(name: str, space: spaces.MultiDiscrete) -> ActionKeys:
-    dtype = np.dtype(space.dtype)
+def _multi_discrete(name: str, space: spaces.MultiDiscrete, dtype: np.dtype) -> ActionKeys:
     counts, starts = space.nvec, space.start
     if len(set(counts.flat)) == 1 and len(set(starts.flat)) == 1:
         return _classes(name, space.shape, int(counts.flat[0]), int(starts.flat[0]), dtype)
@@ -171,24 +168,27 @@ def _multi_discrete(name: str, space: spaces.MultiDiscrete) -> ActionKeys:
     }
 
     def assemble(action: Mapping[str, np.ndarray]) -> np.ndarray:
-        flat = np.array([action[key] for key in names], dtype)
-        return flat.reshape(counts.shape) + starts
+        flat = np.array([action[key] for key in names], np.int64)
+        return (flat.reshape(counts.shape) + starts).astype(dtype)
 
     return ActionKeys(scalars, assemble)
 
 
 def _box(name: str, space: spaces.Box) -> ActionKeys:
     dtype = np.dtype(space.dtype)
-    if len(space.shape) > 2:
-        raise UserError(f"action {name!r} has shape {space.shape}; an action has at most two axes")
     if np.issubdtype(dtype, np.floating):
         to_environment = action_range(space.low, space.high, dtype)
-        continuous = Space(np.dtype(np.float32), space.shape)
-        return ActionKeys({name: continuous}, lambda action: to_environment(action[name]))
-    low, high = int(space.low.min()), int(space.high.max())
-    if (space.low == low).all() and (space.high == high).all() and high - low < 256:
-        return _classes(name, space.shape, high - low + 1, low, dtype)
-    raise UserError(
-        f"action {name!r} is a Box of {dtype} from {low} to {high}; use MultiDiscrete, or floats "
-        "that the environment rounds"
-    )
+        continuous = Space(np.dtype(np.float32), flattened(name, space.shape))
+        shape = space.shape
+        return ActionKeys(
+            {name: continuous}, lambda action: to_environment(action[name].reshape(shape))
+        )
+    # Wide enough for the number of values of any integer type.
+    low, high = space.low.astype(object), space.high.astype(object)
+    if (counts := high - low + 1).max() > _MOST_CHOICES:
+        raise UserError(
+            f"action {name!r} is a Box of {dtype} with {counts.max()} values; use floats that the "
+            "environment rounds"
+        )
+    choices = spaces.MultiDiscrete(counts.astype(np.int64), start=space.low.astype(np.int64))
+    return _multi_discrete(name, choices, dtype)

@@ -18,7 +18,7 @@ from dreamer_jax.envs.wrappers import wrap
 from dreamer_jax.errors import UserError
 
 # Options of the wrappers, for environments whose constructor does not take them itself.
-_WRAPPER_OPTIONS = ("repeat", "time_limit", "size", "fit")
+_WRAPPER_OPTIONS = ("repeat", "time_limit", "size", "fit", "stack", "fill_missing")
 
 
 class _Suite(NamedTuple):
@@ -41,7 +41,8 @@ def make_env(task: str, **options: Any) -> Env:
         task: `suite:name` (`gymnasium:CartPole-v1`, `dmc:cartpole_balance`, `atari:pong`), or
             `package.module:constructor`.
         **options: Keywords of the suite's `make` or of the constructor. Environments of one's own
-            are also offered `repeat`, `time_limit`, `size` and `fit` (see `wrappers.wrap`).
+            are also offered those of `wrappers.wrap`: `repeat`, `time_limit`, `size`, `fit`,
+            `stack` and `fill_missing`.
 
     Raises:
         UserError: For an unknown task or option, a package that is not installed, or keys that
@@ -124,9 +125,15 @@ def _adapt(task: str, env: Any) -> Env:
         return DmEnvironment(env)
     if isinstance(env, Env):
         return env
+    if _is_a(env, "gym", "Env"):
+        raise UserError(
+            f"{task} returned an environment of the old package gym; wrap it by "
+            "shimmy.GymV26CompatibilityV0(env=…), or GymV21CompatibilityV0 before gym 0.26"
+        )
     raise UserError(
-        f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment "
-        "or an object with the methods of dreamer_jax.envs.spec.Env"
+        f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment, "
+        "an object with the methods of dreamer_jax.envs.spec.Env, or what "
+        "dreamer_jax.envs.functions.from_functions makes of a simulator"
     )
 
 

@@ -4,7 +4,8 @@ A record (SPEC 1) is a dict of NumPy values: every key of `spaces.obs`, the sign
 (float32), `is_first`, `is_last`, `is_terminal` (bool), and optional `log/...` scalars that are
 recorded but never trained on. `reset` returns the record with `is_first` set and reward 0;
 `step` returns the record that the action led to. `is_terminal` is a true end only; `is_last` is
-any end, a time limit included. After a record with `is_last` only `reset` may be called.
+any end, a time limit included. After a record with `is_last` only `reset` may be called. What
+`reset` or `step` raises ends the episode: the object is closed and another one built (`faults.py`).
 """
 
 from __future__ import annotations

@@ -1,11 +1,16 @@
-"""Environments that check whoever uses them: `testing:counting`, `mixed`, `chase`, `chase_image`.
+"""Environments that check whoever uses them: `testing:counting`, `flaky`, `mixed`, `chase`.
 
 They cost microseconds and are functions of seed and actions, so that tests can prove alignment
-in time (counting), every kind of key (mixed) and learning (chase) without a simulator.
+in time (counting), survival (flaky), every kind of key (mixed) and learning (chase, and chase_image
+from pixels) without a simulator.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +21,7 @@ from dreamer_jax.envs.spec import Env, signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Space, Spaces
 
+_FAULTS = ("raise", "exit", "die", "kill", "hang", "nan", "infinite")
 _INT, _FLOAT, _BYTE = np.dtype(np.int32), np.dtype(np.float32), np.dtype(np.uint8)
 
 
@@ -69,6 +75,41 @@ class Counting:
     def _record(self, record: dict[str, Any]) -> Record:
         record["index"] = np.int32(self._index)
         record["seed"] = np.array(divmod(self._seed, 1 << 16), np.float32)
+        return record
+
+
+class Flaky(Counting):
+    """Counts, but fails at index 2 of every episode whose seed is a multiple of `every`.
+
+    Args:
+        fault: "raise" an error; "exit" by `sys.exit`; "die" of the signal SIGSEGV, "kill" of
+            SIGKILL; "hang" for ever; "nan" in the observation and "infinite" reward make a record
+            that must not be used.
+        every: One episode in so many fails.
+        length: Index of the last record.
+    """
+
+    def __init__(self, fault: str = "raise", every: int = 3, length: int = 5) -> None:
+        super().__init__(length)
+        if fault not in _FAULTS:
+            raise UserError(f"fault is {fault!r}; choose one of {', '.join(_FAULTS)}")
+        self._fault, self._every = fault, every
+
+    def step(self, action: Mapping[str, np.ndarray]) -> Record:
+        """Count one step, or fail."""
+        record = super().step(action)
+        if self._index != 2 or self._seed % self._every:
+            return record
+        if self._fault == "raise":
+            raise ZeroDivisionError("the simulator broke")
+        if self._fault == "exit":
+            sys.exit("the simulator left")
+        if self._fault == "hang":
+            threading.Event().wait()
+        if self._fault in ("die", "kill"):
+            os.kill(os.getpid(), signal.SIGSEGV if self._fault == "die" else signal.SIGKILL)
+        key = "seed" if self._fault == "nan" else "reward"
+        record[key] = np.full_like(record[key], np.nan if key == "seed" else np.inf)
         return record
 
 
@@ -218,6 +259,7 @@ def _chase_image(cells: int = 4, length: int = 16) -> Chase:
 
 _TASKS: dict[str, Callable[..., Env]] = {
     "counting": Counting,
+    "flaky": Flaky,
     "mixed": Mixed,
     "chase": Chase,
     "chase_image": _chase_image,

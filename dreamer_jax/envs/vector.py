@@ -7,17 +7,17 @@ of (seed, process, e, k), so a resumed run goes on with the same episodes.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from dreamer_jax.envs.actions import random_actions
+from dreamer_jax.envs import placement
+from dreamer_jax.envs.faults import Fault, FaultPolicy, Restarts
 from dreamer_jax.envs.group import Group, LocalGroup, OpenEpisode, record_spaces
 from dreamer_jax.envs.spec import Env
+from dreamer_jax.envs.values import ValueCheck
 from dreamer_jax.envs.workers import WorkerGroup
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record
@@ -25,10 +25,6 @@ from dreamer_jax.types import Record
 # Keeps these seeds apart from other uses of the run's seed; any constant does.
 _ROLE = 0x456E76
 _MODES = ("auto", "inline", "process")
-_TRIAL_STEPS = 32
-_TRIAL_SECONDS = 1.0
-# A message to a worker and back costs about a tenth of this.
-_COSTLY_SECONDS = 1e-3
 
 
 def episode_seed(seed: int, process: int, environment: int, episode: int) -> int:
@@ -54,6 +50,8 @@ class VectorEnv:
         seed: Of the run.
         process: Index of the host process; its environments get other seeds.
         workers: "inline", "process", or "auto" to choose by measured cost; `mode_reason` says why.
+        faults: What is tolerated of environments that fail.
+        warn: Told about each failure in a line.
 
     Attributes:
         spaces: Of one environment.
@@ -63,7 +61,9 @@ class VectorEnv:
         mode_reason: Where the environments run and why, in words.
 
     Raises:
-        UserError: For a bad argument, or from `make`.
+        UserError: For a bad argument, or from `make`; from `reset` and `step`, for a record that
+            the spaces rule out.
+        EnvironmentFault: From `reset` and `step`, after more failures than `faults` allows.
     """
 
     def __init__(
@@ -74,33 +74,42 @@ class VectorEnv:
         seed: int,
         process: int = 0,
         workers: str = "auto",
+        faults: FaultPolicy = FaultPolicy(),  # noqa: B008  it is immutable
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         if number < 1 or seed < 0:
             raise UserError(f"number={number}, seed={seed}: at least 1 environment, and seed ≥ 0")
         if workers not in _MODES:
             raise UserError(f"workers is {workers!r}; choose one of {', '.join(_MODES)}")
-        cores = _cores()
+        cores = placement.cores()
         self.mode, why = (
-            _choose(make, number, cores) if workers == "auto" else (workers, "asked for")
+            placement.choose(make, number, cores) if workers == "auto" else (workers, "asked for")
         )
         processes = min(number, cores)
         place = {"inline": "in this process", "process": f"in {processes} worker processes"}
         self.mode_reason = f"{place[self.mode]} ({why})"
         self._group: Group = (
-            LocalGroup.build(make, number)
+            LocalGroup(make, number)
             if self.mode == "inline"
-            else WorkerGroup(make, number, processes)
+            else WorkerGroup(make, number, processes, faults.timeout)
         )
         self.number = number
         self.spaces, self.repeat = self._group.spaces, self._group.repeat
         self._seed, self._process = seed, process
+        self._restarts = Restarts(faults, warn)
         self._keys = tuple(record_spaces(self.spaces))
+        self._check_values = ValueCheck(record_spaces(self.spaces))
         self._records: dict[str, np.ndarray] = {}
         self._ended = [True] * number  # whether the next step is a reset
         self._episodes = [-1] * number
         # Stacked actions since each reset, kept only where simulators cannot be saved. The lists
         # share their arrays, so this costs one copy of the actions a step.
         self._actions: list[list[dict[str, np.ndarray]]] = [[] for _ in range(number)]
+
+    @property
+    def restarts(self) -> int:
+        """Failures so far; each closed the episodes of its environments."""
+        return self._restarts.count
 
     def reset(self) -> dict[str, np.ndarray]:
         """Start the next episode of every environment and return the reset records `[E, ...]`."""
@@ -109,6 +118,9 @@ class VectorEnv:
 
     def step(self, actions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Step every environment; one whose last record was `is_last` is reset instead.
+
+        One that fails is built again and starts its next episode: the record it delivers is the
+        reset record (see `faults`).
 
         Args:
             actions: `[E, *shape]` by key; rows of environments that are reset are not read.
@@ -121,15 +133,15 @@ class VectorEnv:
         seeds: list[int | None] = [None] * self.number
         for i, ended in enumerate(self._ended):
             if ended:
-                self._episodes[i] += 1
-                seeds[i] = self._episode_seed(i)
-                self._actions[i] = []
+                seeds[i] = self._next_episode(i)
         if not self._group.snapshots and actions:
             kept = {key: np.array(value) for key, value in actions.items()}
             for i, seed in enumerate(seeds):
                 if seed is None:
                     self._actions[i].append(kept)
-        records = self._group.advance(seeds, actions)
+        records, faults = self._group.advance(seeds, actions)
+        while faults := self._with_wrong_values(faults, records):
+            faults = self._group.restart(self._drop_episodes(faults), records)
         self._ended = records["is_last"].tolist()
         self._records = records
         return records
@@ -148,21 +160,22 @@ class VectorEnv:
             for i in range(self.number)
         ]
         records = {key: self._records[key].copy() for key in self._keys} if started else {}
-        return {"environments": environments, "records": records}
+        return {"environments": environments, "records": records, "restarts": self.restarts}
 
     def load_state(self, state: Mapping[str, Any]) -> list[int]:
         """Continue from what `state` returned, in an object built with the same arguments.
 
         Returns:
             The environments whose open episode could not be brought back: their simulator is not
-            a function of seed and actions. They start a new episode at the next step, and
-            whoever recorded the old one has to close it as truncated.
+            a function of seed and actions, or failed. They start a new episode at the next step,
+            and whoever recorded the old one has to close it as truncated.
 
         Raises:
             UserError: If the state belongs to another number or kind of environments.
         """
         saved = state["environments"]
         self._check(saved, state["records"])
+        self._restarts.count = int(state["restarts"])
         self._records = {key: np.array(value) for key, value in state["records"].items()}
         self._episodes = [int(each["episode"]) for each in saved]
         self._ended = [bool(each["ended"]) for each in saved]
@@ -198,6 +211,26 @@ class VectorEnv:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _next_episode(self, index: int) -> int:
+        """Count an episode of an environment and return its seed."""
+        self._episodes[index] += 1
+        self._actions[index] = []
+        return self._episode_seed(index)
+
+    def _with_wrong_values(
+        self, faults: list[Fault], records: Mapping[str, np.ndarray]
+    ) -> list[Fault]:
+        """Add what is wrong in the rows of environments that did not fail."""
+        failed = {i for fault in faults for i in fault.environments}
+        wrong = self._check_values(records)
+        return faults + [fault for fault in wrong if failed.isdisjoint(fault.environments)]
+
+    def _drop_episodes(self, faults: list[Fault]) -> dict[int, int]:
+        """Count failures; return the seed of the next episode of each environment they stopped."""
+        for fault in faults:
+            self._restarts.add(fault)
+        return {i: self._next_episode(i) for fault in faults for i in fault.environments}
 
     def _episode_seed(self, index: int) -> int:
         return episode_seed(self._seed, self._process, index, self._episodes[index])
@@ -243,45 +276,7 @@ class VectorEnv:
 
     def _is_last_record(self, index: int, record: Record) -> bool:
         return all(
-            np.asarray(record[key]).tobytes() == self._records[key][index].tobytes()
+            key in record
+            and np.asarray(record[key]).tobytes() == self._records[key][index].tobytes()
             for key in self._keys
         )
-
-
-def _cores() -> int:
-    # macOS cannot say which cores a process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]:
-    """Choose a mode by the median cost of a random step of one environment."""
-    if number == 1 or cores == 1:
-        return "inline", f"{number} of them on {cores} cores: nothing to divide"
-    # Thrown away afterwards, because an environment may carry something over its episodes.
-    env = make()
-    try:
-        seconds = _median_step(env)
-    finally:
-        env.close()
-    mode, relation = ("process", "above") if seconds > _COSTLY_SECONDS else ("inline", "not above")
-    return mode, (
-        f"a step of one takes {seconds * 1e3:.3f} ms, {relation} {_COSTLY_SECONDS * 1e3:.0f} ms"
-    )
-
-
-def _median_step(env: Env) -> float:
-    rng = np.random.default_rng(0)
-    actions = random_actions(env.spaces.action, rng, _TRIAL_STEPS)
-    record, costs = env.reset(0), []
-    deadline = time.perf_counter() + _TRIAL_SECONDS
-    for step in range(_TRIAL_STEPS):
-        if record["is_last"]:
-            record = env.reset(step)
-        action = {key: value[step] for key, value in actions.items()}
-        start = time.perf_counter()
-        record = env.step(action)
-        end = time.perf_counter()
-        costs.append(end - start)
-        if end > deadline:
-            break
-    return float(np.median(costs))

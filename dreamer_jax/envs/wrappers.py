@@ -1,4 +1,4 @@
-"""Environments made of environments: repeat actions, end episodes, bring images to a size.
+"""Environments made of environments: repeat, end, resize, stack pictures, fill what is missing.
 
 Times are simulator steps, as `Env.repeat` counts them. A wrapper hides `Snapshots`, because its own
 state would be missing from one: the open episode of a wrapped environment is resumed by replaying
@@ -7,11 +7,13 @@ its actions.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
 
 from dreamer_jax.envs.images import padded, resized
+from dreamer_jax.envs.observations import missing_value
 from dreamer_jax.envs.spec import Env, signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Spaces
@@ -26,6 +28,8 @@ def wrap(
     time_limit: int | None = None,
     size: tuple[int, int] | None = None,
     fit: str = "resize",
+    stack: int = 1,
+    fill_missing: bool = False,
 ) -> Env:
     """Apply the wrappers asked for, none by default.
 
@@ -35,13 +39,19 @@ def wrap(
         time_limit: See `TimeLimit`; counted before repeating, so in the simulator's steps.
         size: See `Resize`.
         fit: See `Resize`.
+        stack: See `FrameStack`.
+        fill_missing: See `FillMissing`.
     """
+    if fill_missing:
+        env = FillMissing(env)
     if time_limit is not None:
         env = TimeLimit(env, time_limit)
     if repeat != 1:
         env = ActionRepeat(env, repeat)
     if size is not None:
         env = Resize(env, size, fit)
+    if stack != 1:
+        env = FrameStack(env, stack)
     return env
 
 
@@ -159,3 +169,66 @@ class Resize(_Wrapper):
         for key in self._keys:
             record[key] = change(record[key], self._size)
         return record
+
+
+class FrameStack(_Wrapper):
+    """Observes the last `frames` pictures together, oldest first, as channels of one.
+
+    After a reset all of them are the first one.
+
+    Args:
+        env: To be wrapped.
+        frames: How many.
+
+    Raises:
+        UserError: If there are none to stack.
+    """
+
+    def __init__(self, env: Env, frames: int) -> None:
+        super().__init__(env)
+        keys = [key for key, space in env.spaces.obs.items() if space.is_image]
+        if frames < 1 or not keys:
+            raise UserError(f"stack is {frames}; it is at least 1 and stacks pictures: {keys}")
+        self._kept: dict[str, deque[np.ndarray]] = {key: deque(maxlen=frames) for key in keys}
+        obs = dict(env.spaces.obs)
+        for key in keys:
+            height, width, channels = obs[key].shape
+            obs[key] = obs[key]._replace(shape=(height, width, frames * channels))
+        self.spaces = Spaces(obs, env.spaces.action)
+
+    def reset(self, seed: int) -> Record:
+        """Start the episode that `seed` determines."""
+        record = self.env.reset(seed)
+        for key, kept in self._kept.items():
+            kept.extend([record[key]] * (kept.maxlen or 0))
+        return self._stacked(record)
+
+    def step(self, action: Mapping[str, np.ndarray]) -> Record:
+        """Apply one action."""
+        record = self.env.step(action)
+        for key, kept in self._kept.items():
+            kept.append(record[key])
+        return self._stacked(record)
+
+    def _stacked(self, record: Record) -> Record:
+        return record | {key: np.concatenate(kept, -1) for key, kept in self._kept.items()}
+
+
+class FillMissing(_Wrapper):
+    """Gives observation keys that a record lacks the values that mark them as missing (SPEC 1).
+
+    These are −inf for floats and −1 for signed integers, which the encoder reads as zeros. Pictures
+    turn black, and what else is unsigned turns 0.
+    """
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self._missing = {key: missing_value(space) for key, space in env.spaces.obs.items()}
+
+    def reset(self, seed: int) -> Record:
+        """Start the episode that `seed` determines."""
+        return self._missing | self.env.reset(seed)
+
+    def step(self, action: Mapping[str, np.ndarray]) -> Record:
+        """Apply one action."""
+        return self._missing | self.env.step(action)

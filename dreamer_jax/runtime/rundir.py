@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dreamer_jax.errors import UserError
 
 # Changing these does not change what an update computes, so a resumed run may.
-FREE = ("steps", "log", "checkpoint", "evaluation")
+FREE = ("steps", "log", "checkpoint", "evaluation", "faults")
 
 
 class RunDir(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from dreamer_jax.envs.faults import FaultPolicy
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.errors import UserError
@@ -31,7 +32,17 @@ class Saved(NamedTuple):
     def make_envs(self, number: int, *, seed: int, process: int, workers: str) -> VectorEnv:
         """Make environments of the task that the agent was trained on."""
         make = partial(make_env, self.config.task, **self.config.env.to_dict())
-        return VectorEnv(make, number, seed=seed, process=process, workers=workers)
+        # A run of an earlier version, or an imported one, may not have the section.
+        faults = self.config.get("faults")
+        return VectorEnv(
+            make,
+            number,
+            seed=seed,
+            process=process,
+            workers=workers,
+            faults=FaultPolicy.from_config(faults) if faults else FaultPolicy(),
+            warn=lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2),
+        )
 
 
 def load_saved(logdir: Path, find_size: Callable[[str], Any], step: int | None = None) -> Saved:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamer_jax.envs.faults import FaultPolicy
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.errors import UserError
@@ -91,8 +92,16 @@ class Training:
 
     def __init__(self, config: Any, size: Any, rundir: RunDir) -> None:
         self.config, self.rundir = config, rundir
+        self.line = LiveLine(sys.stdout, config.steps)
         make = partial(make_env, config.task, **config.env.to_dict())
-        self.envs = VectorEnv(make, config.envs, seed=config.seed, workers=config.env_workers)
+        self.envs = VectorEnv(
+            make,
+            config.envs,
+            seed=config.seed,
+            workers=config.env_workers,
+            faults=FaultPolicy.from_config(config.faults),
+            warn=self.line.say,
+        )
         with ExitStack() as undo:  # no worker outlives what fails below
             undo.callback(self.envs.close)
             self.compiled = compile_agent(config, size, self.envs.spaces)
@@ -101,7 +110,6 @@ class Training:
             self.learner = Learner(self.compiled, self.replay)
             self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
             self.metrics = Metrics([])
-            self.line = LiveLine(sys.stdout, config.steps)
             self.checkpoints = Checkpointer(
                 rundir.checkpoints, config.checkpoint.keep, self._collect, self.line.say
             )
@@ -167,7 +175,13 @@ class Training:
         params = self.compiled.acting(self.learner.train_state)
         workers = "inline" if options.video else self.config.env_workers
         with VectorEnv(
-            make, number, seed=self.config.seed, process=PROCESS, workers=workers
+            make,
+            number,
+            seed=self.config.seed,
+            process=PROCESS,
+            workers=workers,
+            faults=FaultPolicy.from_config(self.config.faults),
+            warn=self.line.say,
         ) as envs:
             result = evaluate(envs, self.compiled, params, options.episodes, video=options.video)
         if not self._evaluated():
@@ -245,9 +259,8 @@ class Training:
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()
         if crossed(log.every):
-            self.metrics.add(
-                {"replay/size": self.replay.size, "replay/dropped": self.learner.dropped}, "last"
-            )
+            counts = {"replay/size": self.replay.size, "replay/dropped": self.learner.dropped}
+            self.metrics.add(counts | {"envs/restarts": self.envs.restarts}, "last")
             self.metrics.write(**self._counters())
 
     def _report(self) -> None:

@@ -53,6 +53,16 @@ def test_what_is_wrong_is_said_and_the_exit_code_shows_it(own_module, capsys):
     assert "wrong: 'reward' is float64; its space says float32\nproblems: 1\n" in out
 
 
+def test_episodes_and_their_ends_are_told(capsys):
+    task = ["testing:counting", "--config.env.length=13", "--config.env.ending=terminal"]
+    assert run(["check", *task]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  episode: 13 steps, terminal\n") == 2
+    assert "note: all 2 episodes end with is_terminal after 13 steps: if that is a time" in out
+    run(["check", *task[:2], "--config.env.ending=truncated", "--max_steps=7"])
+    assert "  episode: 7 steps, unfinished\n" in capsys.readouterr().out
+
+
 def test_options_of_a_config_reach_the_environment(tmp_path, capsys):
     config = tmp_path / "mine.py"
     config.write_text(

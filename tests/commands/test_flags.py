@@ -10,6 +10,7 @@ from absl import flags
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.config import config_path, load_config
+from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 
 
@@ -79,11 +80,55 @@ def test_help_lists_the_options_and_stops(capsys):
     assert stopped.value.code == 0 and "--logdir" in out and "imag_horizon: 15" in out
 
 
-def test_key_of_another_preset_is_unknown_here():
-    """Keys are those of the config that was named, not of the default."""
-    assert read("--config=atari100k", "--config.env.noops=3").config.env.noops == 3
-    with pytest.raises(UserError, match=r"unknown config key 'env\.noops'"):
-        read("--config.env.noops=3")
+def test_options_of_the_environment_that_no_preset_names_are_taken_by_their_literal():
+    values = read(
+        "--config=dmc_proprio",
+        "--config.env.repeat=3",  # named, hence typed
+        "--config.env.count=3",
+        "--config.env.share=0.5",
+        "--config.env.size=(48, 32)",
+        "--config.env.level=[1, 'a']",
+        "--config.env.camera=None",
+        "--config.env.name=front left",
+        "--config.env.quoted='3'",
+        "--config.env.empty=",
+        "--config.env.flag",
+        "--noconfig.env.other",
+        "--config.env.third=False",
+        "--config.steps=7",
+        "--logdir=x",
+    )
+    assert values.config.env.to_dict() == load_config("dmc_proprio").env.to_dict() | {
+        "repeat": 3,
+        "count": 3,
+        "share": 0.5,
+        "size": (48, 32),
+        "level": [1, "a"],
+        "camera": None,
+        "name": "front left",
+        "quoted": "3",
+        "empty": "",
+        "flag": True,
+        "other": False,
+        "third": False,
+    }
+    assert values.config.steps == 7 and values.logdir == "x" and values.config.is_locked
+
+
+def test_of_two_values_of_an_option_the_last_is_taken():
+    assert read("--config.env.noops=3", "--config.env.noops=4").config.env.noops == 4
+
+
+def test_an_option_that_the_environment_does_not_take_is_refused_when_it_is_built():
+    config = read("--config=atari100k", "--config.env.nops=3").config
+    with pytest.raises(UserError, match=r"atari:pong has no option 'nops' \(did you mean 'noops'"):
+        make_env(config.task, **config.env.to_dict())
+
+
+@pytest.mark.parametrize("argument", ["--config.env.a.b=3", "--config.environment.a=3"])
+def test_only_options_of_the_environment_may_be_new(argument):
+    with pytest.raises(UserError, match="unknown config key"):
+        read(argument)
 
 
 def test_own_config_file_is_read(tmp_path: Path):

@@ -94,7 +94,9 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
         (["--config.agent.warmupp=3"], "unknown config key 'agent.warmupp'; did you mean agent.wa"),
         (["--config.steps.x=3"], "unknown config key 'steps.x'"),
         (["--config.agent=3"], "config key 'agent' holds options; write --config.agent.NAME=value"),
-        (["--config.env.foo=1"], "unknown config key 'env.foo'"),
+        (["--config.env.foo=1"], "testing:chase has no option 'foo'; it accepts"),
+        (["--config.faults.timeout=0"], "config.faults.timeout=0.0"),
+        (["--config.faults.invalid_values=x"], "config.faults.invalid_values='x'; choose error"),
         (["--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
         (["--config.steps=1.5"], "flag --config.steps=1.5: invalid literal for int()"),
         (["--config.train_ratio=x"], "flag --config.train_ratio=x: could not convert"),
@@ -138,6 +140,17 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
 def test_what_train_cannot_use_is_refused(refused, tmp_path, given, text):
     assert refused(*tiny_arguments(CHASE, tmp_path / "new"), *given).startswith(text)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_installed_command_finds_a_task_in_the_working_directory(tmp_path, monkeypatch, capsys):
+    text = "from dreamer_jax.envs.testing import Counting as make\n"
+    (tmp_path / "a_task_of_my_own.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    monkeypatch.setattr(sys, "argv", ["dreamer-jax", "check", "a_task_of_my_own:make"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0 and "the contract is kept" in capsys.readouterr().out
 
 
 def test_options_of_an_environment_are_checked(refused, tmp_path):

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.check import check_env, examine_env
 from dreamer_jax.envs.testing import Counting, Mixed
 
 INSTANCES = itertools.count()
@@ -36,6 +36,21 @@ def _set(key, value, at=None):
     return fault
 
 
+def _carry_steps_over(record, env):
+    # A counter that no reset clears: a past of resets alone does not move it.
+    env.steps = getattr(env, "steps", 0) + (env._index > 0)
+    record["vector"] = record["vector"] + np.float32(env.steps)
+
+
+def _unseeded(record, _):
+    record["vector"] = record["vector"] + np.float32(np.random.default_rng().random())
+
+
+def _raises(_, env):
+    if env._index == 3:
+        raise KeyError("no such level")
+
+
 def _carry_over(record, env):
     # Depends on episodes played before, not on the seed alone.
     env.count = getattr(env, "count", 0) + 1
@@ -61,6 +76,9 @@ FAULTS = {
     "reset_reward": (_set("reward", np.float32(2), at=0), "the reset record has reward 2.0"),
     "terminal": (_set("is_terminal", np.bool_(True), at=3), "is_terminal is set without is_last"),
     "carry_over": (_carry_over, "'vector' differs between two instances"),
+    "carry_steps_over": (_carry_steps_over, "'vector' differs between two instances"),
+    "unseeded": (_unseeded, "'vector' differs between two instances"),
+    "raises": (_raises, "step raised KeyError: 'no such level'"),
     "instance": (
         lambda record, env: record.update(vector=record["vector"] + np.float32(env.number)),
         "'vector' differs between two instances",
@@ -114,4 +132,78 @@ def test_environments_are_closed_and_long_episodes_left():
             closed.append(self._index)
 
     assert check_env(lambda: Endless(length=1009), episodes=1, max_steps=13) == []
-    assert closed == [13, 13]
+    assert closed == [13, 13, 13, 13]
+
+
+def test_closing_twice_is_tried():
+    class Once(Counting):
+        open = True
+
+        def close(self):
+            if not self.open:
+                raise OSError("already closed")
+            self.open = False
+
+    (problem,) = check_env(Once)
+    assert problem == "close raised OSError: already closed; closing again does nothing"
+
+
+@pytest.mark.parametrize("picture", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), [0]])
+def test_pictures_are_looked_at(picture):
+    class Rendered(Counting):
+        def render(self):
+            return picture
+
+    (problem,) = check_env(Rendered)
+    assert problem.startswith("render returns ")
+
+
+def test_pictures_that_cannot_be_made_are_no_breach():
+    class Headless(Counting):
+        def render(self):
+            raise OSError("no display")
+
+    found = examine_env(Headless)
+    assert found.problems == []
+    assert found.hints == ["render raised OSError: no display; there will be no videos"]
+
+
+@pytest.mark.parametrize(("ending", "suspected"), [("terminal", True), ("truncated", False)])
+def test_ends_are_told_and_a_time_limit_that_looks_terminal_is_suspected(ending, suspected):
+    found = examine_env(lambda: Counting(length=13, ending=ending), episodes=3)
+    assert found.problems == [] and found.episodes == [(13, ending)] * 3
+    assert bool(found.hints) == suspected
+    if suspected:
+        assert "after 13 steps: if that is a time limit, it is a truncation" in found.hints[0]
+
+    class Uneven(Counting):
+        def reset(self, seed):
+            self._length = 13 + seed % 3
+            return super().reset(seed)
+
+    assert examine_env(lambda: Uneven(20, ending=ending), episodes=3).hints == []
+    unfinished = examine_env(lambda: Counting(length=13, ending=ending), max_steps=7)
+    assert unfinished.episodes == [(7, "unfinished")] * 2 and unfinished.hints == []
+
+
+class Saving(Counting):
+    """Can be saved; a `fault` forgets the seed."""
+
+    def __init__(self, fault):
+        super().__init__(length=31)
+        self.fault = fault
+
+    def snapshot(self):
+        return bytes([self._index]) + self._seed.to_bytes(4, "big")
+
+    def restore(self, state):
+        self._index = state[0]
+        if not self.fault:
+            self._seed = int.from_bytes(state[1:], "big")
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_snapshots_are_tried(fault):
+    problems = check_env(lambda: Saving(fault), max_steps=5)
+    expected = ["'seed' differs between an episode and its restored snapshot"]
+    assert problems == (expected if fault else [])

@@ -136,8 +136,36 @@ def test_small_integer_boxes_are_discrete_actions():
     keys = action_keys(spaces.Box(-1, 1, (3,), np.int64))
     assert keys.spaces == {"action": Space(INT, (3,), 3)}
     assert keys.assemble({"action": np.array([0, 1, 2])}).tolist() == [-1, 0, 1]
-    with pytest.raises(UserError, match="use MultiDiscrete"):
+    with pytest.raises(UserError, match="with 1000001 values; use floats"):
         action_keys(spaces.Box(0, 10**6, (3,), np.int64))
+
+
+def test_integer_boxes_with_uneven_bounds_are_one_key_for_each_element():
+    space = spaces.Box(np.array([-1, 3]), np.array([1, 9]), dtype=np.int8)
+    keys = action_keys(space)
+    assert keys.spaces == {"action/0": Space(INT, (), 3), "action/1": Space(INT, (), 7)}
+    action = keys.assemble({"action/0": np.int32(0), "action/1": np.int32(6)})
+    assert action.tolist() == [-1, 9] and space.contains(action)
+    with pytest.raises(UserError, match="with 18446744073709551616 values"):
+        info = np.iinfo(np.int64)
+        action_keys(spaces.Box(info.min, info.max, (1,), np.int64))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-2.0, 2.0, (2, 3, 5)),
+        spaces.Box(0, 3, (2, 3, 5), np.int64),
+        spaces.MultiBinary([2, 3, 5]),
+        spaces.MultiDiscrete(np.full((2, 3, 5), 4)),
+    ],
+)
+def test_actions_of_more_than_two_axes_are_flattened_and_come_back(space):
+    keys = action_keys(space)
+    assert keys.spaces["action"].shape == (30,)
+    action = keys.assemble({"action": np.arange(30, dtype=np.float32) % 2})
+    assert space.contains(action.astype(space.dtype)) and action.shape == (2, 3, 5)
+    assert (action.ravel()[1:] != action.ravel()[:-1]).all()
 
 
 @pytest.mark.parametrize("space", [spaces.Text(5), spaces.Sequence(spaces.Discrete(2))])

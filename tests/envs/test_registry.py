@@ -12,6 +12,7 @@ import pytest
 from dreamer_jax.envs.check import check_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
+from dreamer_jax.types import Space
 
 OWN = """
 import dm_env
@@ -47,6 +48,13 @@ class Line(dm_env.Environment):
     def action_spec(self):
         return {"jump": specs.DiscreteArray(3, np.int64),
                 "push": specs.BoundedArray((1,), np.float64, -4.0, 4.0)}
+
+class Gears(Line):
+    def step(self, action):
+        self.shifted = action
+        return super().step({"jump": np.int64(0), "push": np.zeros(1)})
+    def action_spec(self):
+        return specs.BoundedArray((2,), np.int8, -1, 5)
 
 class Reserved(gymnasium.Env):
     action_space = gymnasium.spaces.Discrete(2)
@@ -91,6 +99,25 @@ def test_dm_env_ends_are_terminal_only_with_discount_zero(own, terminal):
     record = env.step(action)
     assert record["is_last"] and record["is_terminal"] == terminal
     assert record["place"].tolist() == [3.0] and record["nested/seen"] == 3
+
+
+def test_dm_env_integers_of_few_values_are_choices(own):
+    env = make_env(f"{own}:Gears")
+    assert env.spaces.action == {"action": Space(np.dtype(np.int32), (2,), 7)}
+    env.reset(0)
+    env.step({"action": np.array([0, 6], np.int32)})
+    shifted = env._environment.shifted
+    assert shifted.tolist() == [-1, 5] and shifted.dtype == np.int8
+
+
+def test_environments_of_the_old_gym_are_told_what_wraps_them(tmp_path, monkeypatch):
+    (tmp_path / "gym.py").write_text("class Env:\n    def reset(self): ...\n")
+    (tmp_path / "an_old_one.py").write_text("import gym\ndef make():\n    return gym.Env()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gym", raising=False)
+    with pytest.raises(UserError, match=r"old package gym; wrap it by shimmy\.GymV26"):
+        make_env("an_old_one:make")
+    del sys.modules["gym"], sys.modules["an_old_one"]
 
 
 @pytest.mark.parametrize("key", ["reward", "is_first", "log/x", "action"])

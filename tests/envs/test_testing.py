@@ -11,7 +11,7 @@ from dreamer_jax.envs.testing import Chase, Counting, names
 from dreamer_jax.errors import UserError
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name != "flaky"])
 def test_every_one_keeps_the_contract(name):
     assert check_env(lambda: make_env(f"testing:{name}"), episodes=3) == []
 

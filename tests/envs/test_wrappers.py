@@ -107,3 +107,44 @@ def test_wrapped_environments_keep_the_contract():
 def test_senseless_options_are_refused(options):
     with pytest.raises(UserError):
         wrap(Mixed(), **options)
+
+
+def test_frames_are_stacked_oldest_first_and_begin_with_the_first():
+    env, plain = wrap(Mixed(length=7), stack=3), Mixed(length=7)
+    assert env.spaces.obs["image"].shape == (48, 48, 9)
+    assert env.spaces.obs["vector"] == plain.spaces.obs["vector"]
+    action = {"move": np.ones(2, np.float32), "choice": np.int32(1), "pair": np.zeros(2, np.int32)}
+    for seed in (3, 5):  # nothing of an episode remains in the next
+        frames = [plain.reset(seed)["image"]] * 3
+        assert (env.reset(seed)["image"] == np.concatenate(frames, -1)).all()
+        for _ in range(4):
+            frames = [*frames[1:], plain.step(action)["image"]]
+            assert (env.step(action)["image"] == np.concatenate(frames, -1)).all()
+    assert check_env(lambda: wrap(Mixed(length=7), stack=3)) == []
+
+
+@pytest.mark.parametrize(("env", "stack"), [(Mixed(), 0), (Counting(), 2)])
+def test_stacks_need_pictures_and_at_least_one_frame(env, stack):
+    with pytest.raises(UserError, match=f"stack is {stack}"):
+        wrap(env, stack=stack)
+
+
+def test_what_a_record_lacks_is_marked_as_missing():
+    class Forgetful(Mixed):
+        def step(self, action):
+            record = super().step(action)
+            if self._index % 2:
+                del record["vector"], record["integer"], record["flags"], record["image"]
+            return record
+
+    env = wrap(Forgetful(), fill_missing=True)
+    first = env.reset(3)
+    assert np.isfinite(first["vector"]).all()
+    action = {"move": np.ones(2, np.float32), "choice": np.int32(1), "pair": np.zeros(2, np.int32)}
+    record = env.step(action)
+    assert np.isneginf(record["vector"]).all() and record["integer"] == -1
+    assert not record["flags"].any() and not record["image"].any()
+    assert record["image"].shape == (48, 48, 3)
+    assert np.isfinite(env.step(action)["vector"]).all()
+    assert check_env(lambda: wrap(Forgetful(), fill_missing=True)) == []
+    assert "'vector' is missing from a record" in check_env(Forgetful)

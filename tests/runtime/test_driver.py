@@ -98,6 +98,32 @@ def test_batches_pair_each_record_with_the_action_chosen_after_it(compiled, para
     assert pairs > 20 and ends > 20
 
 
+def test_an_episode_that_failed_is_replayed_as_truncated(compiled, params):
+    """The failed step left no record; a terminal flag or a joined window would be invented."""
+    task = partial(make_env, "testing:flaky", every=2)
+    with VectorEnv(task, CONFIG.envs, seed=7, workers="inline") as envs:
+        replay = make_replay(CONFIG, envs.spaces, compiled)
+        driver, learner = Driver(envs, compiled, replay.add), Learner(compiled, replay)
+        ended = [episode for _ in range(60) for _, episode in driver.step(params)]
+        restarts = envs.restarts
+        steps = driver.policy_steps
+    assert {episode.length for episode in ended} == {LENGTH}
+    assert restarts > 10 and LENGTH * len(ended) + restarts <= steps < 60 * CONFIG.envs
+    cut = 0
+    for _ in range(20):
+        records = to_host(learner.gather()[0].records)
+        index, first, last = records.obs["index"], records.is_first, records.is_last
+        np.testing.assert_array_equal(last[:, :-1], first[:, 1:])
+        broken = last & (index != LENGTH)
+        assert (index[broken] == 1).all()
+        # The target of the continue head is 1 − is_terminal.
+        assert not records.is_terminal[broken].any()
+        same_episode = (records.obs["seed"][:, 1:] == records.obs["seed"][:, :-1]).all(-1)
+        np.testing.assert_array_equal(same_episode, ~first[:, 1:])
+        cut += int(broken.sum())
+    assert cut > 10
+
+
 def test_action_on_the_last_record_is_zeros(compiled, params, envs, monkeypatch):
     """It leads nowhere; types.py promises zeros, whatever the policy said."""
     chosen, tape = spy_choices(compiled, monkeypatch), Tape()

@@ -108,6 +108,23 @@ def test_every_kind_of_key_is_resumed(tmp_path):
 
 
 @quick
+def test_a_run_whose_environments_fail_counts_them_also_when_resumed(tmp_path):
+    config = tiny_run("testing:flaky", {"steps": 90, "batch_length": 64})  # too few for an update
+    rows = []
+    for name, stops in (("straight", (90,)), ("resumed", (50, 90))):
+        for stop in stops:
+            training = make_training(config, tmp_path / name)
+            training.restore()
+            training.run(StopAfter(training, stop))
+            training.close()
+        lines = training.rundir.metrics.read_text().splitlines()
+        rows.append([json.loads(line) for line in lines])
+    assert rows[0] == rows[1]
+    counts = [row["envs/restarts"] for row in rows[0]]
+    assert counts == sorted(counts) and 0 < counts[0] < counts[-1]
+
+
+@quick
 def test_row_of_a_stopped_interval_is_not_split(tmp_path):
     """Metrics collected before the stop were lost from the first row after the resume."""
     config = tiny_run(CARTPOLE, {"steps": 60, "log.every": 55, "train_ratio": 16.0})
