@@ -15,7 +15,8 @@ import math
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from dreamer_jax.__main__ import BAD_INPUT, RESUMABLE
@@ -56,13 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if args.status:
         return conclude(args.out, runs, {run: read_progress(run) for run in runs}, stopped=False)
-    with RunLock(args.out), StopRequest() as stop:
-        backend = make_backend(args)
-        try:
+    with RunLock(args.out), closing(make_backend(args)) as backend:
+        # After the backend: Ray handles signals in its own way, once it is started.
+        with StopRequest() as stop:
             schedule = Schedule(runs, backend, args.retry)
             follow(schedule, backend.poll_seconds, stop)
-        finally:
-            backend.close()
         return conclude(args.out, runs, schedule.states(), stop.requested)
 
 
@@ -94,7 +93,36 @@ def make_backend(args: argparse.Namespace) -> Backend:
         raise UserError(f"--jobs={args.jobs}; it is a number of runs, or 0")
     if args.resources and args.backend == "local":
         raise UserError("--resources are asked of slurm or ray; the local backend takes --jobs")
+    resources = parse_resources(args.resources)
+    if args.backend == "slurm":
+        from experiments.sweep.slurm import SlurmBackend
+
+        return SlurmBackend(args.out, args.jobs, resources)
+    if args.backend == "ray":
+        from experiments.sweep.on_ray import RayBackend
+
+        return RayBackend(args.jobs, resources)
     return LocalBackend(args.jobs)
+
+
+def parse_resources(text: str) -> dict[str, int | float | str]:
+    """Read `KEY=VALUE,…`; numbers become numbers."""
+    resources: dict[str, int | float | str] = {}
+    for part in split_values(text):
+        key, _, value = part.partition("=")
+        if not key or not value:
+            raise UserError(f"--resources={text}: write KEY=VALUE, separated by commas")
+        kinds = [kind for kind in (int, float) if _reads_as(kind, value)]
+        resources[key] = kinds[0](value) if kinds else value
+    return resources
+
+
+def _reads_as(kind: Callable[[str], float], text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
 
 
 def follow(schedule: Schedule, poll_seconds: float, stop: StopRequest) -> None:

@@ -10,8 +10,8 @@ from experiments.sweep.plan import Run
 class Job(Protocol):
     """One submitted attempt."""
 
-    def poll(self) -> int | None:
-        """Return the exit code, or None while it waits or runs."""
+    def over(self) -> bool:
+        """Return whether it neither waits nor runs; how it ended is in the run's record."""
         ...
 
     def stop(self) -> None:

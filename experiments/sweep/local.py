@@ -104,13 +104,12 @@ class LocalJob:
         self._attempt = Attempt(run, self._slot.environment, self._slot.cores)
         self._over = False
 
-    def poll(self) -> int | None:
+    def over(self) -> bool:
         """See `backend.Job`."""
-        code = self._attempt.poll()
-        if code is not None and not self._over:
+        if not self._over and self._attempt.poll() is not None:
             self._over = True
             self._free.append(self._slot)
-        return code
+        return self._over
 
     def stop(self) -> None:
         """See `backend.Job`."""
@@ -118,5 +117,5 @@ class LocalJob:
 
     def kill(self) -> None:
         """End it at once."""
-        if self.poll() is None:
+        if not self.over():
             self._attempt.kill()

@@ -14,8 +14,6 @@ import signal
 import socket
 from pathlib import Path
 
-from dreamer_jax.__main__ import RESUMABLE
-
 
 def is_locked(logdir: Path) -> bool:
     """Return whether a process, of any machine, holds the run directory."""
@@ -36,9 +34,9 @@ class Orphan:
     def __init__(self, logdir: Path) -> None:
         self._logdir = logdir
 
-    def poll(self) -> int | None:
+    def over(self) -> bool:
         """See `backend.Job`."""
-        return None if is_locked(self._logdir) else RESUMABLE
+        return not is_locked(self._logdir)
 
     def stop(self) -> None:
         """See `backend.Job`; a run of another machine is left alone."""

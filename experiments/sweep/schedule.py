@@ -55,7 +55,7 @@ class Schedule:
         """See which jobs ended, submit what there is room for; return whether there was any."""
         changed = False
         for run, job in list(self._jobs.items()):
-            if job.poll() is not None:
+            if job.over():
                 del self._jobs[run]
                 changed = True
                 found = self._look(run)

@@ -46,7 +46,7 @@ def test_processes_get_the_share_of_their_slot(tmp_path, monkeypatch):
     backend = LocalBackend(2)
     runs = [scripted_run(tmp_path, "ends", seed) for seed in range(2)]
     jobs = [backend.submit(run) for run in runs]
-    while any(job.poll() is None for job in jobs):
+    while not all([job.over() for job in jobs]):
         pass
     cores = sorted(os.sched_getaffinity(0))
     width = max(1, len(cores) // 2)
