@@ -20,6 +20,7 @@ def row(steps):
 def end():
     row(50)
     row(100)
+print("session of its own:", os.getsid(0) == os.getpid())
 print("cores", sorted(os.sched_getaffinity(0)), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 if task == "fails":
     print("something", "", "went wrong", sep=chr(10))

@@ -51,5 +51,8 @@ def test_processes_get_the_share_of_their_slot(tmp_path, monkeypatch):
     cores = sorted(os.sched_getaffinity(0))
     width = max(1, len(cores) // 2)
     for run, gpu, start in zip(runs, "79", (0, width % len(cores)), strict=True):
-        assert last_lines(run.logdir, 1) == [f"cores {cores[start : start + width]} {gpu}"]
+        # Ctrl-C on a terminal would otherwise reach the runs as well as the sweep.
+        alone, share = last_lines(run.logdir, 2)
+        assert alone == "session of its own: True"
+        assert share == f"cores {cores[start : start + width]} {gpu}"
     backend.close()
