@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.from_checkpoint = ""  # run directory whose agent this run starts from
     config.compute_dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
     config.env = ConfigDict()  # options of the suite's constructor, see README
-    config.env_workers = "auto"  # auto, inline or process
+    config.env_workers = "auto"  # auto, inline, process, or ray: actors of a cluster
     config.faults = _faults()
     config.agent = _agent()
     config.replay = _replay()

@@ -9,6 +9,7 @@ from dreamer_jax.runtime.rundir import differences
 
 # What a run does with an agent: never what an update computes.
 SCHEDULE = {"task", "steps", "size", "envs", "batch_size", "batch_length", "train_ratio"}
+SCHEDULE |= {"env_workers"}
 WATCHING = ("log.", "evaluation.", "checkpoint.", "env.")
 # The quickstart alone also takes the founding document's learning rates.
 RATES = {"agent.learning_rate", "agent.actor_learning_rate", "agent.critic_learning_rate"}

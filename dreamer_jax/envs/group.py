@@ -79,7 +79,8 @@ class Group(Protocol):
         """Bring episodes back; return their last records.
 
         Returns:
-            None where a snapshot was put back, nothing (`{}`) where the environment failed.
+            None where a snapshot was put back, nothing (`{}`) where the environment failed or says
+            that its actions lead elsewhere a second time (`replayable = False`).
         """
         ...
 
@@ -214,6 +215,9 @@ class LocalGroup:
         if episode.snapshot is not None:
             env.restore(episode.snapshot)
             return None
+        # Some games go another way the second time, after hours of playing the first.
+        if not getattr(env, "replayable", True):
+            return {}
         record = env.reset(episode.seed)
         steps = len(next(iter(episode.actions.values()), ()))
         for step in range(steps):

@@ -29,7 +29,9 @@ class _Suite(NamedTuple):
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
+    "dmlab": _Suite("dreamer_jax.envs.dmlab", ""),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
+    "minecraft": _Suite("dreamer_jax.envs.minecraft", ""),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
 }
 

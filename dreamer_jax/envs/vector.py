@@ -16,6 +16,7 @@ import numpy as np
 from dreamer_jax.envs import placement
 from dreamer_jax.envs.faults import Fault, FaultPolicy, Restarts
 from dreamer_jax.envs.group import Group, LocalGroup, OpenEpisode, record_spaces
+from dreamer_jax.envs.remote import RayGroup
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.values import ValueCheck
 from dreamer_jax.envs.workers import WorkerGroup
@@ -24,7 +25,7 @@ from dreamer_jax.types import Record
 
 # Keeps these seeds apart from other uses of the run's seed; any constant does.
 _ROLE = 0x456E76
-_MODES = ("auto", "inline", "process")
+_MODES = ("auto", "inline", "process", "ray")
 
 
 def episode_seed(seed: int, process: int, environment: int, episode: int) -> int:
@@ -49,7 +50,8 @@ class VectorEnv:
         number: E, how many.
         seed: Of the run.
         process: Index of the host process; its environments get other seeds.
-        workers: "inline", "process", or "auto" to choose by measured cost; `mode_reason` says why.
+        workers: "inline", "process", "ray" for actors on other machines, or "auto" to choose
+            between the first two by measured cost; `mode_reason` says why.
         faults: What is tolerated of environments that fail.
         warn: Told about each failure in a line.
 
@@ -57,7 +59,7 @@ class VectorEnv:
         spaces: Of one environment.
         repeat: Simulator steps per step.
         number: E.
-        mode: "inline" or "process".
+        mode: "inline", "process" or "ray".
         mode_reason: Where the environments run and why, in words.
 
     Raises:
@@ -85,14 +87,17 @@ class VectorEnv:
         self.mode, why = (
             placement.choose(make, number, cores) if workers == "auto" else (workers, "asked for")
         )
-        processes = min(number, cores)
-        place = {"inline": "in this process", "process": f"in {processes} worker processes"}
-        self.mode_reason = f"{place[self.mode]} ({why})"
-        self._group: Group = (
-            LocalGroup(make, number)
-            if self.mode == "inline"
-            else WorkerGroup(make, number, processes, faults.timeout)
-        )
+        self._group: Group
+        if self.mode == "inline":
+            self._group, place = LocalGroup(make, number), "in this process"
+        elif self.mode == "process":
+            processes = min(number, cores)
+            self._group = WorkerGroup(make, number, processes, faults.timeout)
+            place = f"in {processes} worker processes"
+        else:
+            self._group = remote = RayGroup(make, number, faults.timeout)
+            place = f"in {remote.workers} Ray actors"
+        self.mode_reason = f"{place} ({why})"
         self.number = number
         self.spaces, self.repeat = self._group.spaces, self._group.repeat
         self._seed, self._process = seed, process

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,8 +47,40 @@ class WorkerLost(RuntimeError):
     """A worker failed, died or did not answer; the message is its traceback where there is one."""
 
 
+class Handle(Protocol):
+    """A worker as its group sees it, wherever it runs its environments `[start, stop)`."""
+
+    start: int
+    stop: int
+    lost: bool
+
+    def send(self, command: str, argument: Any = None) -> None:
+        """Send a command; that the worker is gone shows when the answer is received."""
+        ...
+
+    def receive(self, deadline: float | None = None) -> Any:
+        """Wait for the answer to the oldest command.
+
+        Args:
+            deadline: On the clock of `time.monotonic`; None to wait for ever.
+
+        Raises:
+            UserError: If an environment raised one.
+            WorkerLost: If there is no answer; the worker has then been ended.
+        """
+        ...
+
+    def hang_up(self) -> None:
+        """Let the worker end by itself."""
+        ...
+
+    def close(self) -> None:
+        """End the worker and release what it held here."""
+        ...
+
+
 class Worker:
-    """A worker process as its parent sees it, running environments `[start, stop)`."""
+    """A worker process as its parent sees it; see `Handle`."""
 
     def __init__(self, payload: bytes, start: int, stop: int) -> None:
         """Start the process; its first answer is a `Ready`."""
@@ -68,20 +100,12 @@ class Worker:
         traces.close()
 
     def send(self, command: str, argument: Any = None) -> None:
-        """Send a command; that the process is gone shows when the answer is received."""
+        """See `Handle`."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send((command, argument))
 
     def receive(self, deadline: float | None = None) -> Any:
-        """Wait for the answer to the oldest command.
-
-        Args:
-            deadline: On the clock of `time.monotonic`; None to wait for ever.
-
-        Raises:
-            UserError: If an environment raised one.
-            WorkerLost: If there is no answer; the process has then been ended.
-        """
+        """See `Handle`."""
         seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not wait([self._connection, self.process.sentinel], seconds):
             assert self.process.pid is not None  # it was started

@@ -20,7 +20,7 @@ from dreamer_jax.envs.group import Advanced, Logs, OpenEpisode, add_logs, record
 from dreamer_jax.envs.shared_arrays import Layout, lay_out
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.values import check_same_spaces
-from dreamer_jax.envs.worker import Ready, Worker, WorkerLost, startable
+from dreamer_jax.envs.worker import Handle, Ready, Worker, WorkerLost, startable
 from dreamer_jax.types import Record
 
 _BUILD_SECONDS = 300.0  # at least, for a worker that replaces another to build its environments
@@ -43,15 +43,14 @@ class WorkerGroup:
     def __init__(self, make: Callable[[], Env], number: int, workers: int, timeout: float) -> None:
         self.number = number
         self._make, self._timeout = make, timeout
-        self._workers: list[Worker] = []
+        self._workers: list[Handle] = []
         self._memory: SharedMemory | None = None
         self._layout: Layout | None = None
         self._arrays: dict[str, dict[str, np.ndarray]] = {"records": {}, "actions": {}}
         try:
             bounds = np.linspace(0, number, workers + 1).astype(int).tolist()
-            with startable(make) as payload:
-                for start, stop in itertools.pairwise(bounds):
-                    self._workers.append(Worker(payload, start, stop))
+            for start, stop in itertools.pairwise(bounds):
+                self._workers.append(self._new_worker(start, stop))
             ready: list[Ready] = [worker.receive() for worker in self._workers]
             self.spaces, self.repeat = ready[0].spaces, ready[0].repeat
             self.snapshots = ready[0].snapshots
@@ -136,7 +135,7 @@ class WorkerGroup:
             self._memory = None
 
     def _advance(
-        self, seeds: Mapping[int, int | None], workers: Sequence[Worker]
+        self, seeds: Mapping[int, int | None], workers: Sequence[Handle]
     ) -> tuple[Logs, list[Fault]]:
         """Advance the given environments of the given workers, into the shared arrays."""
         deadline = time.monotonic() + self._timeout
@@ -155,34 +154,37 @@ class WorkerGroup:
             faults += [each.shifted(worker.start) for each in their_faults]
         return logs, faults
 
+    def _new_worker(self, start: int, stop: int) -> Handle:
+        """Start a worker; its first answer is a `Ready`."""
+        with startable(self._make) as payload:
+            return Worker(payload, start, stop)
+
     def _share(self) -> None:
         """Lay out the shared arrays and tell the workers."""
         self._layout = lay_out(record_spaces(self.spaces), self.spaces.action, self.number)
         self._memory = SharedMemory(create=True, size=self._layout.size)
         self._arrays = self._layout.views(self._memory)
         for worker in self._workers:
-            worker.send("share", self._shared(worker))
-        for worker in self._workers:
-            worker.receive()
+            self._connect(worker)
 
-    def _shared(self, worker: Worker) -> tuple[Any, ...]:
+    def _connect(self, worker: Handle, deadline: float | None = None) -> None:
+        """Tell a worker which part of the shared arrays is its own."""
         assert self._memory is not None
-        return (self._memory.name, self._layout, worker.start, worker.stop)
+        worker.send("share", (self._memory.name, self._layout, worker.start, worker.stop))
+        worker.receive(deadline)
 
-    def _replace(self, index: int) -> Worker:
+    def _replace(self, index: int) -> Handle:
         """Start a worker in place of a lost one."""
         old = self._workers[index]
         old.close()
-        with startable(self._make) as payload:
-            self._workers[index] = worker = Worker(payload, old.start, old.stop)
+        self._workers[index] = worker = self._new_worker(old.start, old.stop)
         deadline = time.monotonic() + max(self._timeout, _BUILD_SECONDS)
         check_same_spaces(self.spaces, worker.receive(deadline).spaces)
-        worker.send("share", self._shared(worker))
-        worker.receive(deadline)
+        self._connect(worker, deadline)
         return worker
 
 
-def _answer(worker: Worker, instead: Any) -> Any:
+def _answer(worker: Handle, instead: Any) -> Any:
     """Return the answer of a worker, or something instead if it is lost."""
     try:
         return worker.receive()
@@ -190,5 +192,5 @@ def _answer(worker: Worker, instead: Any) -> Any:
         return instead
 
 
-def _all_of(worker: Worker, error: WorkerLost) -> Fault:
+def _all_of(worker: Handle, error: WorkerLost) -> Fault:
     return Fault(tuple(range(worker.start, worker.stop)), str(error))

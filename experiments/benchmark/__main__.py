@@ -42,7 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", default="", help="instead of the preset's")
     parser.add_argument("--envs", type=int, default=0, help="instead of the preset's (loop)")
     parser.add_argument("--ratio", type=float, default=0.0, help="instead of the preset's (loop)")
-    parser.add_argument("--workers", choices=["auto", "inline", "process"], default="auto")
+    parser.add_argument("--workers", choices=["auto", "inline", "process", "ray"], default="auto")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--against", default="", help="yardstick script with the same options")
     return parser.parse_args(arguments)

@@ -131,7 +131,10 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
             "unknown gymnasium id 'CartPol-v1'; close to it: ",
         ),
         (["--config.compute_dtype=float16"], "compute_dtype='float16' is unknown; use auto"),
-        (["--config.env_workers=many"], "workers is 'many'; choose one of auto, inline, process"),
+        (
+            ["--config.env_workers=many"],
+            "workers is 'many'; choose one of auto, inline, process, ray",
+        ),
         (["--config.from_checkpoint=nowhere"], "from_checkpoint=nowhere holds no whole checkpoint"),
         (["--config.agent.decay=step"], "decay='step' is unknown; use const, linear or cosine"),
     ],

@@ -1,0 +1,1 @@
+"""Sweeps over tasks × seeds × overrides: plan, run anywhere, resume, gather."""
