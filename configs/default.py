@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     config.train_ratio = 32.0  # replayed time steps per policy step
     config.from_checkpoint = ""  # run directory whose agent this run starts from
     config.compute_dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
+    config.stop_after_skips = 20  # updates in a row whose loss is not finite; 0: never stop
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline or process
     config.agent = _agent()

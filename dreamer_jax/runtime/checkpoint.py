@@ -29,7 +29,7 @@ import numpy as np
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.host_state import decode, encode, read_arrays, write_arrays
 
-FORMAT = 1
+FORMAT = 2
 _FOLDER = re.compile(r"(\.old-)?(\d{12})")
 
 Host = dict[str, Any]

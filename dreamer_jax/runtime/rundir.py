@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dreamer_jax.errors import UserError
 
 # Changing these does not change what an update computes, so a resumed run may.
-FREE = ("steps", "log", "checkpoint", "evaluation")
+FREE = ("steps", "stop_after_skips", "log", "checkpoint", "evaluation")
 
 
 class RunDir(NamedTuple):
@@ -38,6 +38,11 @@ class RunDir(NamedTuple):
     def replay(self) -> Path:
         """Blocks shared by all checkpoints."""
         return self.root / "replay"
+
+    @property
+    def diagnosis(self) -> Path:
+        """State and batch of an update that was not finite."""
+        return self.root / "diagnosis"
 
     @property
     def media(self) -> Path:

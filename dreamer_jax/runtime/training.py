@@ -31,6 +31,7 @@ from dreamer_jax.replay import (
 )
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
+from dreamer_jax.runtime.diagnosis import Diagnosis
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.learner import Learner, Ratio
@@ -91,6 +92,7 @@ class Training:
 
     def __init__(self, config: Any, size: Any, rundir: RunDir) -> None:
         self.config, self.rundir = config, rundir
+        self.line = LiveLine(sys.stdout, config.steps)
         make = partial(make_env, config.task, **config.env.to_dict())
         self.envs = VectorEnv(make, config.envs, seed=config.seed, workers=config.env_workers)
         with ExitStack() as undo:  # no worker outlives what fails below
@@ -98,10 +100,10 @@ class Training:
             self.compiled = compile_agent(config, size, self.envs.spaces)
             self.replay = make_replay(config, self.envs.spaces, self.compiled)
             self.driver = Driver(self.envs, self.compiled, self.replay.add)
-            self.learner = Learner(self.compiled, self.replay)
+            diagnosis = Diagnosis(rundir.diagnosis, config.stop_after_skips, self.line.say)
+            self.learner = Learner(self.compiled, self.replay, diagnosis)
             self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
             self.metrics = Metrics([])
-            self.line = LiveLine(sys.stdout, config.steps)
             self.checkpoints = Checkpointer(
                 rundir.checkpoints, config.checkpoint.keep, self._collect, self.line.say
             )
@@ -245,9 +247,11 @@ class Training:
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()
         if crossed(log.every):
+            replay, learner = self.replay, self.learner
             self.metrics.add(
-                {"replay/size": self.replay.size, "replay/dropped": self.learner.dropped}, "last"
+                {"replay/size": replay.size, "replay/dropped": learner.dropped}, "last"
             )
+            self.metrics.add({"train/skipped": learner.skipped}, "last")
             self.metrics.write(**self._counters())
 
     def _report(self) -> None:
