@@ -23,6 +23,8 @@ _LEAST = {
     "replay.capacity": 1,
     "log.every": 0,
     "log.report_every": 0,
+    "log.trace_first": 0,
+    "log.trace_updates": 0,
     "checkpoint.keep": 1,
     "evaluation.episodes": 0,
     "evaluation.envs": 1,

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.config import find_size
+from dreamer_jax.parallel import debug_nans
 from dreamer_jax.runtime.evaluation import describe
 from dreamer_jax.runtime.lock import RunLock
 from dreamer_jax.runtime.media import learning_curve, without_pictures, write_video
@@ -51,7 +52,7 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
     # Whatever a person got wrong shows up before anything is written.
     training = Training(config, size, rundir)
     try:
-        with RunLock(logdir), StopRequest() as stop:
+        with RunLock(logdir), StopRequest() as stop, debug_nans(config.debug_nans):
             print(training.describe(), flush=True)
             if training.restore():
                 print(f"continuing after {training.driver.policy_steps:,} policy steps")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from dreamer_jax.errors import UserError
 
 # Changing these does not change what an update computes, so a resumed run may.
-FREE = ("steps", "stop_after_skips", "log", "checkpoint", "evaluation")
+FREE = ("steps", "debug_nans", "stop_after_skips", "log", "checkpoint", "evaluation")
 
 
 class RunDir(NamedTuple):
@@ -43,6 +43,11 @@ class RunDir(NamedTuple):
     def diagnosis(self) -> Path:
         """State and batch of an update that was not finite."""
         return self.root / "diagnosis"
+
+    @property
+    def trace(self) -> Path:
+        """Profiler traces."""
+        return self.root / "trace"
 
     @property
     def media(self) -> Path:

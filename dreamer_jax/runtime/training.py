@@ -39,6 +39,7 @@ from dreamer_jax.runtime.media import tile_open_loop, without_pictures, write_vi
 from dreamer_jax.runtime.metrics import JsonlOutput, Metrics, Output, TensorBoardOutput, read_rows
 from dreamer_jax.runtime.rundir import RunDir
 from dreamer_jax.runtime.signals import StopRequest
+from dreamer_jax.runtime.tracing import Tracing
 from dreamer_jax.types import SIGNALS, Space, Spaces
 
 GIB = 2**30
@@ -103,6 +104,8 @@ class Training:
             diagnosis = Diagnosis(rundir.diagnosis, config.stop_after_skips, self.line.say)
             self.learner = Learner(self.compiled, self.replay, diagnosis)
             self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
+            log = config.log
+            self.tracing = Tracing(rundir.trace, log.trace_first, log.trace_updates, self.line.say)
             self.metrics = Metrics([])
             self.checkpoints = Checkpointer(
                 rundir.checkpoints, config.checkpoint.keep, self._collect, self.line.say
@@ -150,7 +153,9 @@ class Training:
                 self.metrics.add_episode(episode.score, episode.length, episode.logs)
             if self.replay.can_sample:
                 for _ in range(self.ratio.due(driver.policy_steps)):
+                    self.tracing.before_update(learner.grad_steps)
                     self.metrics.add(learner.update(), prefix="train/")
+                    self.tracing.after_update(learner.grad_steps, learner.train_state)
             self.line.update(driver.policy_steps, learner.grad_steps, score)
             self._chores(before)
             if time.monotonic() - saved > config.checkpoint.seconds:
@@ -195,6 +200,7 @@ class Training:
     def close(self) -> None:
         """Finish writing and release the environments."""
         self.checkpoints.wait()
+        self.tracing.close()
         self.metrics.close()
         self.envs.close()
 

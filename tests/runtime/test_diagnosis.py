@@ -15,7 +15,7 @@ from tiny_run import disk, make_training, tiny_arguments, tiny_run
 from dreamer_jax.__main__ import main
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.errors import RunFault
-from dreamer_jax.parallel import name_arrays
+from dreamer_jax.parallel import compile_agent, name_arrays
 from dreamer_jax.runtime.checkpoint import Checkpointer
 from dreamer_jax.runtime.diagnosis import Diagnosis, Skip, summary
 from dreamer_jax.runtime.training import Training
@@ -123,15 +123,21 @@ def test_count_of_skips_is_resumed(training):
     assert {name.split("/")[0] for name in seen[0].inputs()} == {"state", "carry"}
 
 
-def test_damaged_parameters_stop_a_run_with_exit_code_1(tmp_path, monkeypatch, capsys):
-    """The whole way: the same command, the compiled step, one line of words, checkpoints whole."""
-    assert run_training(tiny_run(COUNTING), tmp_path) == 0
-    checkpoints = Checkpointer(tmp_path / "checkpoints", keep=2)
+def damage(root: Path) -> int:
+    """Put an infinity into the newest checkpoint; return its step."""
+    checkpoints = Checkpointer(root / "checkpoints", keep=2)
     arrays, host, step = checkpoints.load()
     arrays["state/params/decoder/mlp/layer0/dense/kernel"][0, 0] = np.inf
     replay = host.pop("replay")
     checkpoints.save(step, arrays, host, lambda: replay)
     checkpoints.wait()
+    return step
+
+
+def test_damaged_parameters_stop_a_run_with_exit_code_1(tmp_path, monkeypatch, capsys):
+    """The whole way: the same command, the compiled step, one line of words, checkpoints whole."""
+    assert run_training(tiny_run(COUNTING), tmp_path) == 0
+    step = damage(tmp_path)
     before = disk(tmp_path / "checkpoints")
     arguments = tiny_arguments(COUNTING, tmp_path, steps=600, stop_after_skips=5)
     monkeypatch.setattr(sys, "argv", ["dreamer-jax", *arguments])
@@ -143,7 +149,7 @@ def test_damaged_parameters_stop_a_run_with_exit_code_1(tmp_path, monkeypatch, c
     assert "state/params/decoder/mlp/layer0/dense/kernel is not finite in 1 of" in err
     assert f"its state and batch: {tmp_path}/diagnosis/skipped_" in out
     assert disk(tmp_path / "checkpoints") == before
-    assert checkpoints.load().step == step
+    assert Checkpointer(tmp_path / "checkpoints", keep=2).load().step == step
 
 
 class Absurd:
@@ -198,3 +204,15 @@ def test_full_disk_under_the_diagnosis_is_said(tmp_path):
 def test_overflow_of_the_norm_alone_is_named():
     metrics = {"loss/total": 1.0, "opt/grad_norm/actor": 1e20, "opt/grad_norm": np.inf}
     assert summary(metrics) == "not finite: the norm of all gradients together"
+
+
+def test_debug_nans_raises_where_the_nan_is_made(tmp_path, monkeypatch):
+    """The guard would only skip the update; this is for finding out which operation it was."""
+    assert run_training(tiny_run(COUNTING), tmp_path) == 0
+    damage(tmp_path)
+    # As in a process of its own: what was traced before donates what the search needs.
+    monkeypatch.setattr("dreamer_jax.runtime.training.compile_agent", compile_agent)
+    config = tiny_run(COUNTING, {"steps": 600, "debug_nans": True})
+    with pytest.raises(FloatingPointError, match=r"invalid value \(nan\) encountered in \w+"):
+        run_training(config, tmp_path)
+    assert not jax.config.jax_debug_nans
