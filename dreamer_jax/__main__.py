@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train an agent, or continue a run",
     "evaluate": "run episodes with a trained agent",
     "check": "see whether an environment keeps the contract, and what it costs",
+    "selftest": "see whether this machine can train, and what to mend",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
 FAULT, BAD_INPUT, RESUMABLE = 1, 2, 75
