@@ -118,6 +118,7 @@ class Checkpointer:
             except Exception as error:  # a failed save must never end a long run
                 self.last_error = error
                 self._warn(f"checkpoint {step} {failed}: {type(error).__name__}: {error}")
+                self._give_back()
 
         self._thread = threading.Thread(target=work, name="checkpoint", daemon=False)
         self._thread.start()
@@ -201,6 +202,14 @@ class Checkpointer:
             final.rename(old)
         temp.rename(final)
         _sync(self._directory)
+
+    def _give_back(self) -> None:
+        """Free what a failed save took, blocks included: on a full disk the next one needs it."""
+        try:
+            if self._collect_garbage is not None:
+                self._collect_garbage([_read_host(path) for _, path in self._folders()])
+        except Exception as error:  # a kept state cannot be read, so nothing was deleted
+            self._warn(f"its blocks stay: {type(error).__name__}: {error}")
 
     def _prune(self, step: int) -> None:
         """Delete all but `step` and the ones before it that are kept; then collect garbage."""

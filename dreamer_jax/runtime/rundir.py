@@ -94,15 +94,18 @@ def claim(rundir: RunDir, config: Mapping[str, Any]) -> None:
         config: Plain nested config.
 
     Raises:
-        UserError: As `check_config` does.
+        UserError: As `check_config` does, or if it cannot be written.
     """
     check_config(rundir, config)
     temp = rundir.config.with_suffix(".tmp")
-    with temp.open("w", encoding="utf-8") as file:
-        json.dump(config, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temp, rundir.config)
+    try:
+        with temp.open("w", encoding="utf-8") as file:
+            json.dump(config, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, rundir.config)
+    except OSError as error:
+        raise UserError(f"cannot write {rundir.config}: {error}; make room there") from error
 
 
 def read_config(rundir: RunDir) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Training:
             raise UserError(
                 f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start anew"
             )
-        self.metrics = Metrics(self._outputs(self._counters()))
+        self.metrics = Metrics(self._outputs(self._counters()), self.line.say)
         if found is not None:
             self.metrics.load_state_dict(found.host["metrics"])
         return found is not None
@@ -184,6 +184,7 @@ class Training:
 
     def save(self) -> None:
         """Start writing a checkpoint; it is in place once `checkpoints.wait` returns."""
+        self.checkpoints.wait()  # blocks of a save that fails are not there to be shared
         arrays, learner = self.learner.state()
         policy, driver = self.driver.state()
         host = {
