@@ -160,14 +160,17 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: If another line is not JSON.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number} is not JSON; repair or remove it") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}:{number} is not a row of metrics; repair or remove it")
+            yield row
 
 
 def _truncate(path: Path, resume_at: Mapping[str, int]) -> None:

@@ -117,6 +117,9 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
     if not rundir.config.is_file():
         raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
     try:
-        return dict(json.loads(rundir.config.read_text(encoding="utf-8")))
-    except ValueError as error:
+        config = json.loads(rundir.config.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{rundir.config} is not JSON; restore it or start a new run") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{rundir.config} holds no options; restore it or start a new run")
+    return config

@@ -129,13 +129,21 @@ class Training:
         Raises:
             UserError: If it belongs to another agent, none is whole, or its replay is damaged.
         """
-        found = self.checkpoints.load()
-        if found is not None:
-            self._load(found)
-        elif self.checkpoints.history():
+        found, reason = None, "none can be read"
+        for candidate in self.checkpoints.candidates():
+            try:
+                self._load(candidate)
+            except CorruptReplayError as error:
+                reason = f"checkpoint {candidate.step} cannot be continued: {error}"
+                self.line.say(reason)
+            else:
+                found = candidate
+                break
+        if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
-                f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start anew"
+                f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start "
+                f"anew ({reason})"
             )
         self.metrics = Metrics(self._outputs(self._counters()), self.line.say)
         if found is not None:
@@ -209,11 +217,9 @@ class Training:
         own, _ = self.learner.state()
         arrays = {k: v for k, v in found.arrays.items() if not k.startswith("policy_")}
         match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, arrays)
+        # First, because it may turn out damaged, and then nothing has changed yet.
+        self.replay.restore(self.rundir.replay, found.host["replay"])
         self.learner.load_state(found.arrays, found.host["learner"])
-        try:
-            self.replay.restore(self.rundir.replay, found.host["replay"])
-        except CorruptReplayError as error:
-            raise UserError(f"checkpoint {found.step} cannot be continued: {error}") from error
         self.ratio.load_state(found.host["ratio"])
         lost = self.driver.load_state(found.arrays, found.host["driver"])
         for index in lost:

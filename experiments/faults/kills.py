@@ -138,7 +138,7 @@ def kill_campaign(args: argparse.Namespace) -> list[dict[str, Any]]:
         if ended.code != wanted:
             print(ended.output[-2000:], flush=True)
         before = after
-    ended = straight.start()
+    straight.start()
     sums[NONE]["unlike uninterrupted"] = subject.differences(straight)
     return [_row(phase, sums[phase]) for phase in sums]
 

@@ -206,6 +206,7 @@ def test_overflow_of_the_norm_alone_is_named():
     assert summary(metrics) == "not finite: the norm of all gradients together"
 
 
+@pytest.mark.slow
 def test_debug_nans_raises_where_the_nan_is_made(tmp_path, monkeypatch):
     """The guard would only skip the update; this is for finding out which operation it was."""
     assert run_training(tiny_run(COUNTING), tmp_path) == 0
