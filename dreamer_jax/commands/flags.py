@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, config_flags
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
 
-_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]*)")
 
 
 def new_flags() -> flags.FlagValues:

@@ -184,7 +184,9 @@ def _box(name: str, space: spaces.Box) -> ActionKeys:
     if np.issubdtype(dtype, np.floating):
         to_environment = action_range(space.low, space.high, dtype)
         continuous = Space(np.dtype(np.float32), space.shape)
-        return ActionKeys({name: continuous}, lambda action: to_environment(action[name]))
+        return ActionKeys(
+            {name: continuous}, lambda action: np.asarray(to_environment(action[name]))
+        )
     low, high = int(space.low.min()), int(space.high.max())
     if (space.low == low).all() and (space.high == high).all() and high - low < 256:
         return _classes(name, space.shape, high - low + 1, low, dtype)
