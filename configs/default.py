@@ -20,6 +20,8 @@ def get_config() -> ConfigDict:
     config.train_ratio = 32.0  # replayed time steps per policy step
     config.from_checkpoint = ""  # run directory whose agent this run starts from
     config.compute_dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
+    config.debug_nans = False  # raise where the first NaN is computed; slow
+    config.stop_after_skips = 20  # updates in a row whose loss is not finite; 0: never stop
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline, process, or ray: actors of a cluster
     config.faults = _faults()
@@ -118,6 +120,8 @@ def _log() -> ConfigDict:
     log = ConfigDict()
     log.every = 1000  # policy steps between two lines of metrics.jsonl
     log.report_every = 0  # policy steps between two open-loop reports; 0: none
+    log.trace_first = 20  # updates before the traced ones; compilation would fill the trace
+    log.trace_updates = 0  # updates in a profiler trace under `trace/`; 0: none
     log.tensorboard = False  # also write TensorBoard events (extra `log`)
     return log
 

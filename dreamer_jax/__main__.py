@@ -10,15 +10,16 @@ import importlib
 import os
 import sys
 
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import RunFault, UserError
 
 COMMANDS = {
     "train": "train an agent, or continue a run",
     "evaluate": "run episodes with a trained agent",
     "check": "see whether an environment keeps the contract, and what it costs",
+    "selftest": "see whether this machine can train, and what to mend",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
-BAD_INPUT, RESUMABLE = 2, 75
+FAULT, BAD_INPUT, RESUMABLE = 1, 2, 75
 
 
 def usage() -> str:
@@ -51,9 +52,9 @@ def main() -> None:
         sys.path.append(os.getcwd())
     try:
         code = run(sys.argv[1:])
-    except UserError as error:
+    except (UserError, RunFault) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
-        code = BAD_INPUT
+        code = BAD_INPUT if isinstance(error, UserError) else FAULT
     except KeyboardInterrupt:
         print("interrupted; a training run continues from its last checkpoint", file=sys.stderr)
         code = RESUMABLE

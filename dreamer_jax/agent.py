@@ -17,6 +17,7 @@ from dreamer_jax.behavior.actor_critic import ActorCritic
 from dreamer_jax.distributions import GREEDY, Sampler, action_noise
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.percentile import init_return_stats
+from dreamer_jax.optim import keep_unless_finite
 from dreamer_jax.types import Batch, Carry, Latent, Replayed, Spaces, TrainState
 from dreamer_jax.world_model import Observed, WorldModel, encode_action
 
@@ -132,7 +133,10 @@ class Agent(NamedTuple):
     def train(
         self, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
     ) -> tuple[TrainState, dict[str, Any], Carry, Latent, Metrics]:
-        """Do one update of everything.
+        """Do one update of everything, or none where loss or gradients are not finite.
+
+        A skipped update leaves state and carry as they were but for `grad_steps`, which names
+        the randomness of the next one; its latents are of no use. `opt/skipped` tells.
 
         Args:
             state: Donated by the caller that compiles this.
@@ -159,10 +163,15 @@ class Agent(NamedTuple):
         params = optax.apply_updates(state.params, updates)
         slow = optax.incremental_update({"critic": params["critic"]}, state.slow, self.slow_rate)
         metrics |= {"loss/total": loss, **_optimizer_metrics(grads, updates, params)}
-        new_state = TrainState(params, slow, opt, stats, state.grad_steps + 1)
-        last = jax.tree.map(lambda x: x[:, -1], (observed.latent, batch.action))
+        last = Carry(*jax.tree.map(lambda x: x[:, -1], (observed.latent, batch.action)))
+        new = TrainState(params, slow, opt, stats, state.grad_steps), last
+        (new_state, carry), skipped = keep_unless_finite(
+            (loss, metrics["opt/grad_norm"]), new, old=(state, carry)
+        )
+        metrics["opt/skipped"] = skipped
+        new_state = new_state._replace(grad_steps=state.grad_steps + 1)
         latents = self.world_model.dynamics.pack(observed.latent)
-        return new_state, self.acting_params(new_state), Carry(*last), latents, metrics
+        return new_state, self.acting_params(new_state), carry, latents, metrics
 
     def align(self, carry: Carry, replayed: Replayed) -> tuple[Latent, Batch, dict[str, jax.Array]]:
         """Return the starting latent, the records to train on, and the actions that led to them.
@@ -199,6 +208,7 @@ def _optimizer_metrics(grads: Any, updates: Any, params: Any) -> Metrics:
     count = sum(x.size for x in jax.tree.leaves(params))
     grad_norm = optax.tree.norm(grads)
     return {
+        **{f"opt/grad_norm/{name}": optax.tree.norm(grad) for name, grad in grads.items()},
         "opt/grad_norm": grad_norm,
         "opt/grad_rms": grad_norm / count**0.5,
         "opt/update_rms": optax.tree.norm(updates) / count**0.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def find_size(name: str) -> Any:
     if name in sizes:
         return sizes[name]
     numbers = name.split("/")
-    if len(numbers) != 5 or not all(n.isdigit() and int(n) for n in numbers):
+    if len(numbers) != 5 or not all(re.fullmatch(r"[1-9][0-9]{0,8}", n) for n in numbers):
         raise UserError(
             f"no size {name!r}; config.size is one of {', '.join(sizes)}, "
             "or deter/hidden/classes/depth/units"

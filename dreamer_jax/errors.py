@@ -1,4 +1,4 @@
-"""Faults that a person can mend: shown as one line, never as a traceback."""
+"""Faults that end a run with one line, never with a traceback."""
 
 
 class UserError(ValueError):
@@ -11,3 +11,7 @@ class RecordError(UserError):
 
 class InvalidValueError(RecordError):
     """A value in an environment's record that its space rules out."""
+
+
+class RunFault(RuntimeError):
+    """A run that cannot go on although nothing was typed wrong; the message says what was seen."""

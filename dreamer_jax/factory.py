@@ -21,7 +21,7 @@ from dreamer_jax.nets.heads import ActorHead, Head
 from dreamer_jax.nets.layers import Dtype
 from dreamer_jax.ops.twohot import symexp_bins
 from dreamer_jax.optim import learning_rate_schedule, make_optimizer
-from dreamer_jax.types import Spaces
+from dreamer_jax.types import Space, Spaces
 from dreamer_jax.world_model import WorldModel
 
 CPU_SLICE_ROWS = 1024  # imagined states at once: their activations stay in a cache
@@ -82,6 +82,8 @@ def make_agent(
     """
     if not spaces.obs or not spaces.action:
         raise UserError("an environment needs at least one observation key and one action key")
+    for key, space in (*spaces.obs.items(), *spaces.action.items()):
+        _check_space(key, space)
     try:
         _check_widths(agent, widths, spaces)
         world_model = _make_world_model(agent, widths, spaces, dtype, sampler)
@@ -94,6 +96,17 @@ def make_agent(
     return Agent(
         spaces, world_model, behavior, optimizer, scales, agent.slow_rate, replay_context, sampler
     )
+
+
+def _check_space(key: str, space: Space) -> None:
+    """Raise UserError for a key that a device cannot hold as it is declared."""
+    if space.dtype.itemsize > 4:
+        raise UserError(f"{key!r} is {space.dtype}; declare 32 bits, which is what devices take")
+    if space.classes is not None and (space.classes < 1 or space.dtype.kind not in "iub"):
+        raise UserError(
+            f"{key!r} is {space.dtype} with {space.classes} classes; class indices are integers, "
+            "and there is at least one"
+        )
 
 
 def _check_widths(agent: ConfigDict, widths: Widths, spaces: Spaces) -> None:

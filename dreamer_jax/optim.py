@@ -7,11 +7,14 @@ one outlier gradient cannot dominate it. Every rate and the warm-up count update
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
+
+Tree = TypeVar("Tree")
 
 
 def clip_by_agc(ratio: float, floor: float = 1e-3) -> optax.GradientTransformation:
@@ -69,6 +72,19 @@ def learning_rate_schedule(
 
 def _kernels(params: chex.ArrayTree) -> chex.ArrayTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def keep_unless_finite(
+    scalars: tuple[jax.Array, ...], new: Tree, old: Tree
+) -> tuple[Tree, jax.Array]:
+    """Return `new`, or `old` where a scalar is NaN or infinite, and whether that is so (0 or 1).
+
+    One bad batch would otherwise be the end of every parameter. Elementwise, so that XLA makes
+    the choice inside the loops that compute `new`; `lax.cond` would keep two copies.
+    """
+    finite = jnp.isfinite(jnp.stack(scalars)).all()
+    kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    return kept, 1.0 - finite.astype(jnp.float32)
 
 
 def make_optimizer(

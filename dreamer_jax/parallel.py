@@ -6,6 +6,8 @@ with axes `data` and `fsdp` spreads the rows of a batch and keeps parameters who
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -188,6 +190,27 @@ def compile_agent(config: Any, size: Any, spaces: Spaces) -> Compiled:
         replay_context=config.replay.context,
     )
     return Compiled(agent, config.seed, make_mesh())
+
+
+def debug_nans(wanted: bool) -> AbstractContextManager[Any]:
+    """Return a context in which a compiled function that yields a NaN raises, and names it.
+
+    JAX then computes once more, operation by operation, and donates nothing. The context and not
+    the global option: JAX forgets the latter's check after the first operation that switches it
+    off for itself. Where it is not wanted, what JAX_DEBUG_NANS says stays.
+    """
+    return jax.debug_nans(True) if wanted else nullcontext()
+
+
+def start_trace(directory: Path) -> None:
+    """Start a profiler trace."""
+    jax.profiler.start_trace(str(directory))
+
+
+def stop_trace(results: Any) -> None:
+    """Wait for device arrays, then write the trace."""
+    jax.block_until_ready(results)
+    jax.profiler.stop_trace()
 
 
 def to_host(tree: Any) -> Any:

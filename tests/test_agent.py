@@ -37,7 +37,8 @@ METRICS = {
     *(f"advantage/{name}" for name in ("mean", "magnitude", "std")),
     *(f"actor/entropy/{key}" for key in MIXED.action),
     *("actor/randomness/jump", "actor/randomness/keys"),  # a normal has no largest entropy
-    *(f"opt/{name}" for name in ("grad_norm", "grad_rms", "update_rms", "param_rms")),
+    *(f"opt/grad_norm/{name}" for name in MODULES),
+    *(f"opt/{name}" for name in ("grad_norm", "grad_rms", "update_rms", "param_rms", "skipped")),
 }
 
 
@@ -258,6 +259,49 @@ def test_a_reset_environment_does_not_see_its_carry(run: Run) -> None:
     two = _act(run, 1, "train", is_first=is_first, carry=used)
     same = (np.asarray(one.carry.latent.deter) == two.carry.latent.deter).all(-1)
     np.testing.assert_array_equal(same, is_first)
+
+
+def _named(run: Run, update: Update) -> dict[str, float]:
+    return dict(zip(run.compiled.metric_names, update.metrics.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("where", ["batch", "parameter", "gradient"])
+def test_an_update_that_is_not_finite_changes_nothing_but_the_count(run: Run, where: str) -> None:
+    """One bad batch used to make every parameter NaN, and the next checkpoint with them."""
+    state, batch = random_state(run.compiled.agent, 5), random_batch(MIXED)
+    decoder = state.params["decoder"]
+    if where == "batch":
+        reward = batch.records.reward.at[1, 2].set(jnp.nan)
+        batch = batch._replace(records=batch.records._replace(reward=reward))
+    elif where == "parameter":
+        dense = decoder["mlp"]["layer0"]["dense"]
+        dense["kernel"] = dense["kernel"].at[3, 1].set(jnp.inf)
+    else:  # a loss of about 1e36 is finite, the squares of its gradients are not
+        decoder["vector_matrix"]["out"]["kernel"] *= 1e18
+    before, carry = _host(state), _act(run, 0, "train").carry
+    carry = jax.tree.map(lambda x: x[:B], carry)
+    update = run.compiled.train(run.compiled.put_state(state), carry, batch)
+    metrics = _named(run, update)
+    if where != "batch":
+        assert not np.isfinite(metrics["opt/grad_norm/decoder"])
+    assert np.isfinite(metrics["loss/total"]) == (where == "gradient")
+    assert metrics["opt/skipped"] == 1
+    _equal(update.state._replace(grad_steps=0), before._replace(grad_steps=0))
+    assert update.state.grad_steps == 1
+    _equal(update.carry, carry)
+    _equal(update.acting, {name: before.params[name] for name in ACTING})
+
+
+def test_the_update_after_a_skipped_one_is_as_if_it_had_not_been(run: Run) -> None:
+    batch, state = random_batch(MIXED), random_state(run.compiled.agent)
+    bad = batch._replace(records=batch.records._replace(reward=batch.records.reward * jnp.nan))
+    carry = run.compiled.initial_carry(B)
+    skipped = run.compiled.train(run.compiled.put_state(state), carry, bad)
+    after = run.compiled.train(skipped.state, skipped.carry, batch)
+    late = run.first._replace(grad_steps=jnp.int32(1))
+    straight = run.compiled.train(run.compiled.put_state(late), carry, batch)
+    _equal(_host(after), _host(straight))
+    assert _named(run, after)["opt/skipped"] == 0
 
 
 def test_one_batch_is_learned_by_heart(run: Run) -> None:

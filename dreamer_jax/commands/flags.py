@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
 
-_OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?:=(?P<value>.*))?", re.DOTALL)
+_OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 
 
 def new_flags() -> flags.FlagValues:

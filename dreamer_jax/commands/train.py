@@ -12,6 +12,9 @@ from ml_collections import ConfigDict
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.config import find_size
+from dreamer_jax.errors import RunFault
+from dreamer_jax.parallel import debug_nans
+from dreamer_jax.runtime.checkpoint import Checkpointer
 from dreamer_jax.runtime.evaluation import describe
 from dreamer_jax.runtime.lock import RunLock
 from dreamer_jax.runtime.media import learning_curve, without_pictures, write_video
@@ -51,7 +54,7 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
     # Whatever a person got wrong shows up before anything is written.
     training = Training(config, size, rundir)
     try:
-        with RunLock(logdir), StopRequest() as stop:
+        with RunLock(logdir), StopRequest() as stop, debug_nans(config.debug_nans):
             print(training.describe(), flush=True)
             if training.restore():
                 print(f"continuing after {training.driver.policy_steps:,} policy steps")
@@ -59,13 +62,30 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
             finished = training.run(stop)
             if finished and config.evaluation.episodes:
                 finish(training)
-            if training.checkpoints.last_error is not None:
-                raise training.checkpoints.last_error  # nothing to resume from, or to load
+            check_saved(training.checkpoints)
             if not finished:
                 print(f"stopped; the same command with --logdir={logdir} continues")
             return FINISHED if finished else RESUMABLE
     finally:
         training.close()
+
+
+def check_saved(checkpoints: Checkpointer) -> None:
+    """Check that the newest checkpoint is that of the end, to resume from or to load.
+
+    Raises:
+        RunFault: If the disk did not take it.
+        Exception: If saving failed otherwise.
+    """
+    error = checkpoints.last_error
+    if isinstance(error, OSError):
+        older = checkpoints.history()
+        raise RunFault(
+            f"the last checkpoint was not saved ({error}); make room, and the same command "
+            + (f"goes on from update {older[0]}" if older else "starts anew")
+        ) from error
+    if error is not None:
+        raise error
 
 
 def finish(training: Training) -> None:

@@ -181,7 +181,8 @@ def _box(name: str, space: spaces.Box) -> ActionKeys:
         continuous = Space(np.dtype(np.float32), flattened(name, space.shape))
         shape = space.shape
         return ActionKeys(
-            {name: continuous}, lambda action: to_environment(action[name].reshape(shape))
+            {name: continuous},
+            lambda action: np.asarray(to_environment(action[name].reshape(shape))),
         )
     # Wide enough for the number of values of any integer type.
     low, high = space.low.astype(object), space.high.astype(object)

@@ -82,16 +82,24 @@ def decode(
         raise CorruptReplayError(f"replay block {path} is truncated or damaged")
     begin = len(MAGIC) + 4
     end = begin + int.from_bytes(body[len(MAGIC) : begin], "little")
-    header = json.loads(body[begin:end])
+    try:
+        header = json.loads(body[begin:end])
+    except (ValueError, RecursionError) as error:
+        raise CorruptReplayError(f"replay block {path} has no header: {error}") from error
     expected = {"format": FORMAT, **block._asdict(), "columns": table(spaces)}
     if header != expected or checksum(content) != digest:
         raise CorruptReplayError(
             f"replay block {path} holds {header} with checksum {checksum(content)},"
             f" expected {expected} with checksum {digest}"
         )
-    raw = zstandard.ZstdDecompressor().decompress(
-        body[end:], max_output_size=block.length * bytes_per_record(spaces)
-    )
+    size = block.length * bytes_per_record(spaces)
+    try:
+        # Reads no more than is wanted, whatever the frame says of itself.
+        raw = zstandard.ZstdDecompressor().stream_reader(body[end:]).read(size + 1)
+    except zstandard.ZstdError as error:
+        raise CorruptReplayError(f"replay block {path} cannot be unpacked: {error}") from error
+    if len(raw) != size:
+        raise CorruptReplayError(f"replay block {path} does not hold {size} bytes of columns")
     return _split(raw, block.length, spaces)
 
 

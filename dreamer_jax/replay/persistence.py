@@ -16,13 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.errors import UserError
 from dreamer_jax.replay import blocks
 from dreamer_jax.replay.blocks import Block, CorruptReplayError
+from dreamer_jax.replay.manifest import FORMAT, check_manifest
 from dreamer_jax.replay.sampling import Move, Windows, redeal
 from dreamer_jax.replay.storage import Ring
-
-MANIFEST_FORMAT = 1
 
 Families = Mapping[str, Ring]  # "records" and "latents"
 
@@ -153,7 +151,7 @@ class Snapshot:
         blocks.sync_directory(directory)
         self._ledger.commit([*self._kept, *written])
         return {
-            "format": MANIFEST_FORMAT,
+            "format": FORMAT,
             "columns": {family: blocks.table(spaces) for family, spaces in self._spaces.items()},
             "block_length": self._ledger.block_length,
             "state": self._state,
@@ -180,7 +178,7 @@ def restore(
     ledger: Ledger,
 ) -> None:
     """Load a snapshot into an empty replay; see `Replay.restore`."""
-    _check_manifest(manifest, families)
+    check_manifest(manifest, {name: ring.spaces for name, ring in families.items()})
     streams = len(windows.count)
     old = manifest["state"]
     state, moves = redeal(old, streams)
@@ -210,20 +208,6 @@ def restore(
 def _stored(entry: Mapping[str, Any]) -> Stored:
     block = Block(entry["family"], entry["stream"], entry["start"], entry["length"])
     return Stored(block, 0, entry["file"], entry["checksum"])
-
-
-def _check_manifest(manifest: Mapping[str, Any], families: Families) -> None:
-    if manifest.get("format") != MANIFEST_FORMAT:
-        raise UserError(
-            f"the replay manifest has format {manifest.get('format')}, this version reads "
-            f"{MANIFEST_FORMAT}: resume with the version that wrote it"
-        )
-    here = {family: blocks.table(ring.spaces) for family, ring in families.items()}
-    if manifest["columns"] != here:
-        raise UserError(
-            f"the stored replay has columns {manifest['columns']}, this run has {here}: "
-            "resume with the same environment and sizes, or use another --logdir"
-        )
 
 
 def _check_complete(stored: list[Stored], state: Mapping[str, Any], families: Families) -> None:

@@ -13,38 +13,31 @@ nothing older is deleted before that. What does not match its manifest is never 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.host_state import decode, encode, read_arrays, write_arrays
+from dreamer_jax.runtime.checkpoint_files import (
+    Checkpoint,
+    Damaged,
+    Host,
+    read_folder,
+    read_host,
+    sync,
+    write_json,
+    write_manifest,
+)
+from dreamer_jax.runtime.host_state import encode, write_arrays
 
-FORMAT = 1
 _FOLDER = re.compile(r"(\.old-)?(\d{12})")
-
-Host = dict[str, Any]
-
-
-class Checkpoint(NamedTuple):
-    """What `Checkpointer.load` returns."""
-
-    arrays: dict[str, np.ndarray]
-    host: Host
-    step: int
-
-
-class Damaged(Exception):
-    """A checkpoint folder that is incomplete, altered, or of another format."""
 
 
 def _warn(message: str) -> None:
@@ -118,6 +111,7 @@ class Checkpointer:
             except Exception as error:  # a failed save must never end a long run
                 self.last_error = error
                 self._warn(f"checkpoint {step} {failed}: {type(error).__name__}: {error}")
+                self._give_back()
 
         self._thread = threading.Thread(target=work, name="checkpoint", daemon=False)
         self._thread.start()
@@ -138,20 +132,23 @@ class Checkpointer:
         Raises:
             UserError: If `step` is given and there is no whole checkpoint of it.
         """
-        for found, folder in self._folders():
-            if step not in (None, found):
-                continue
-            try:
-                _verify(folder)
-                return Checkpoint(read_arrays(folder / "arrays.npz"), _read_host(folder), found)
-            except (Damaged, OSError) as error:
-                self._warn(f"skipped checkpoint {folder}: {error}")
-        if step is not None:
+        found = next(self.candidates(step), None)
+        if found is None and step is not None:
             raise UserError(
                 f"no whole checkpoint of step {step} in {self._directory}; "
                 f"there are: {', '.join(map(str, self.history())) or 'none'}"
             )
-        return None
+        return found
+
+    def candidates(self, step: int | None = None) -> Iterator[Checkpoint]:
+        """Yield whole checkpoints, newest first; those of one `step` if it is given."""
+        for found, folder in self._folders():
+            if step not in (None, found):
+                continue
+            try:
+                yield read_folder(folder, found)
+            except Damaged as error:
+                self._warn(f"skipped checkpoint {folder}: {error}")
 
     def _folders(self) -> list[tuple[int, Path]]:
         """Checkpoint folders, newest first; of one step a replaced one (`.old-…`) comes last."""
@@ -178,8 +175,8 @@ class Checkpointer:
                 document["replay"], host_arrays = encode(before_commit(), host_arrays)
             write_arrays(temp / "arrays.npz", arrays)
             write_arrays(temp / "host.npz", host_arrays)
-            _write_json(temp / "host.json", document)
-            _write_manifest(temp)
+            write_json(temp / "host.json", document)
+            write_manifest(temp)
             self._commit(temp, self._directory / f"{step:012d}")
         except BaseException:
             shutil.rmtree(temp, ignore_errors=True)
@@ -193,14 +190,22 @@ class Checkpointer:
             self._swept = True
 
     def _commit(self, temp: Path, final: Path) -> None:
-        _sync(temp)
+        sync(temp)
         if final.exists():
             # Renamed to a name that `load` still accepts: there is no moment without it.
             old = final.with_name(f".old-{final.name}")
             shutil.rmtree(old, ignore_errors=True)
             final.rename(old)
         temp.rename(final)
-        _sync(self._directory)
+        sync(self._directory)
+
+    def _give_back(self) -> None:
+        """Free what a failed save took, blocks included: on a full disk the next one needs it."""
+        try:
+            if self._collect_garbage is not None:
+                self._collect_garbage([read_host(path) for _, path in self._folders()])
+        except Exception as error:  # a kept state cannot be read, so nothing was deleted
+            self._warn(f"its blocks stay: {type(error).__name__}: {error}")
 
     def _prune(self, step: int) -> None:
         """Delete all but `step` and the ones before it that are kept; then collect garbage."""
@@ -216,7 +221,7 @@ class Checkpointer:
             shutil.rmtree(trash, ignore_errors=True)
         if self._collect_garbage is not None:
             # Raises, and so deletes nothing, if a kept state cannot be read.
-            self._collect_garbage([_read_host(path) for path in kept])
+            self._collect_garbage([read_host(path) for path in kept])
 
 
 def match_tree(
@@ -244,51 +249,3 @@ def match_tree(
                 f"{name!r} is {array.dtype}{list(array.shape)} in the checkpoint "
                 f"but {dtype}{list(shape)} in this agent; {remedy}"
             )
-
-
-def _write_json(path: Path, document: Host) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _write_manifest(folder: Path) -> None:
-    files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
-    _write_json(folder / "manifest.json", {"format": FORMAT, "files": files})
-
-
-def _verify(folder: Path) -> None:
-    """Raise Damaged unless every file is what the manifest says."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        version, files = manifest["format"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"its manifest cannot be read ({error})") from error
-    if version != FORMAT:
-        raise Damaged(f"its format is {version}, this program reads {FORMAT}")
-    for name in ("arrays.npz", "host.json", "host.npz"):
-        if name not in files or not (folder / name).is_file():
-            raise Damaged(f"{name} is missing")
-        if _digest(folder / name) != files[name]:
-            raise Damaged(f"{name} does not match its checksum")
-
-
-def _read_host(folder: Path) -> Host:
-    document = json.loads((folder / "host.json").read_text(encoding="utf-8"))
-    host: Host = decode(document, read_arrays(folder / "host.npz"))
-    return host
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -48,7 +48,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read what `write_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as archive:
+    # NumPy forgets to close a file that it cannot read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         special = json.loads(archive[_DTYPES])
         arrays = {name: archive[name] for name in archive.files if name != _DTYPES}
     return {

@@ -7,12 +7,14 @@ parameters are those of update k, one behind the one in the making, whatever the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamer_jax.parallel import Compiled, name_arrays, restore_arrays, to_host
 from dreamer_jax.replay import Replay, Slots
+from dreamer_jax.runtime.diagnosis import Skip
 from dreamer_jax.types import Batch, Carry, Latent, Replayed, TrainState
 
 
@@ -55,6 +57,7 @@ class _Pending(NamedTuple):
     metrics: Any
     acting: dict[str, Any]
     slots: Slots
+    replayed: Replayed | None  # the batch; not known after a resume
 
 
 class Learner:
@@ -63,12 +66,17 @@ class Learner:
     Args:
         compiled: The compiled agent.
         replay: Sampled from and written back to.
+        on_skip: Called with every update that was skipped; may raise to end the run.
     """
 
-    def __init__(self, compiled: Compiled, replay: Replay) -> None:
+    def __init__(
+        self, compiled: Compiled, replay: Replay, on_skip: Callable[[Skip], None] | None = None
+    ) -> None:
         self.grad_steps = 0
         self.dropped = 0  # latents whose record was gone when they came back
-        self._compiled, self._replay = compiled, replay
+        self.skipped = 0  # updates that were not finite and changed nothing
+        self._skipped_in_a_row = 0
+        self._compiled, self._replay, self._on_skip = compiled, replay, on_skip
         self._train_state: TrainState = compiled.init()
         self.acting = compiled.acting(self._train_state)
         self._carry: Carry = compiled.initial_carry(replay.batch_size)
@@ -105,7 +113,7 @@ class Learner:
         metrics = self.finish()
         update = self._compiled.train(self._train_state, self._carry, replayed)
         self._train_state, self._carry = update.state, update.carry
-        self._pending = _Pending(update.latents, update.metrics, update.acting, slots)
+        self._pending = _Pending(update.latents, update.metrics, update.acting, slots, replayed)
         self.grad_steps += 1
         return metrics
 
@@ -115,16 +123,38 @@ class Learner:
             return {}
         pending, self._pending = self._pending, None
         latents, values = to_host((pending.latents, pending.metrics))
-        self.dropped += self._replay.write_back(pending.slots, *latents)
+        metrics = dict(zip(self._compiled.metric_names, values.tolist(), strict=True))
         self.acting = pending.acting
-        return dict(zip(self._compiled.metric_names, values.tolist(), strict=True))
+        if metrics["opt/skipped"]:
+            self._skip(metrics, pending.replayed)
+            return {"opt/skipped": 1.0}  # the others would be the end of every mean they enter
+        self._skipped_in_a_row = 0
+        self.dropped += self._replay.write_back(pending.slots, *latents)
+        return metrics
+
+    def _skip(self, metrics: dict[str, float], replayed: Replayed | None) -> None:
+        """Count an update that changed nothing, so that state and carry still are what went in."""
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+
+        def inputs() -> dict[str, np.ndarray]:
+            arrays = name_arrays(self._train_state, "state/") | name_arrays(self._carry, "carry/")
+            return arrays if replayed is None else arrays | name_arrays(replayed, "batch/")
+
+        if self._on_skip is not None:
+            before = self.grad_steps - 1
+            self._on_skip(Skip(before, self.skipped, self._skipped_in_a_row, metrics, inputs))
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and host state, the update in flight included."""
         arrays = name_arrays(self._train_state, "state/")
         arrays |= name_arrays(self._carry, "train_carry/")
         arrays |= name_arrays(self.acting, "acting/")
-        host: dict[str, Any] = {"grad_steps": self.grad_steps, "dropped": self.dropped}
+        host: dict[str, Any] = {
+            "grad_steps": self.grad_steps,
+            "dropped": self.dropped,
+            "skipped": [self.skipped, self._skipped_in_a_row],
+        }
         if self._pending is not None:
             pending = self._pending
             host["pending"] = {
@@ -149,6 +179,7 @@ class Learner:
         self.acting = load(self.acting, "acting/")
         self._carry = restore_arrays(self._carry, arrays, "train_carry/")
         self.grad_steps, self.dropped = host["grad_steps"], host["dropped"]
+        self.skipped, self._skipped_in_a_row = host["skipped"]
         if "pending" in host:
             pending = host["pending"]
             compiled.metric_names = list(pending["metric_names"])
@@ -157,4 +188,5 @@ class Learner:
                 pending["metrics"],
                 compiled.acting(self._train_state),
                 Slots(*pending["slots"]),
+                None,
             )

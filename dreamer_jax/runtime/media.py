@@ -30,7 +30,7 @@ def without_pictures(say: Callable[[str], None]) -> Iterator[None]:
     """Tell that a picture could not be made, where that must not end a run."""
     try:
         yield
-    except MissingPackage as error:
+    except (MissingPackage, OSError) as error:  # an OSError is a full disk, most likely
         say(f"no picture: {error}")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -36,10 +36,16 @@ class Output(Protocol):
 
 
 class Metrics:
-    """Collects scalars and hands one row per `write` to the outputs."""
+    """Collects scalars and hands one row per `write` to the outputs.
 
-    def __init__(self, outputs: list[Output]) -> None:
-        self._outputs = outputs
+    Args:
+        outputs: Take the rows.
+        warn: Receives a one-line message where one cannot, for lack of space perhaps; that must
+            not end a run.
+    """
+
+    def __init__(self, outputs: list[Output], warn: Callable[[str], None] = print) -> None:
+        self._outputs, self._warn = outputs, warn
         self._pending: dict[str, tuple[How, int, float]] = {}  # name: how, count, value so far
 
     def add(self, values: Mapping[str, Any], how: How = "mean", prefix: str = "") -> None:
@@ -83,7 +89,10 @@ class Metrics:
             row[name] = value / count if how == "mean" else value
         self._pending = {}
         for output in self._outputs:
-            output.write(row)
+            try:
+                output.write(row)
+            except OSError as error:
+                self._warn(f"metrics of step {policy_steps} could not be written: {error}")
         return row
 
     def state_dict(self) -> dict[str, Any]:
@@ -97,7 +106,10 @@ class Metrics:
     def close(self) -> None:
         """Close the outputs."""
         for output in self._outputs:
-            output.close()
+            try:
+                output.close()
+            except OSError as error:
+                self._warn(f"the last metrics could not be written: {error}")
 
 
 def _combine(how: How, count: int, old: float, new: float) -> float:
@@ -111,7 +123,7 @@ def _combine(how: How, count: int, old: float, new: float) -> float:
 
 
 class JsonlOutput:
-    """One JSON object a line, flushed at once.
+    """One JSON object a line, flushed at once, or with the next where the disk is full.
 
     JSON has no NaN and no infinities: such a value is written as null, and `nonfinite` counts the
     nulls of its line (absent where there are none), so that trouble can be found by one name.
@@ -148,14 +160,17 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: If another line is not JSON.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number} is not JSON; repair or remove it") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path}:{number} is not a row of metrics; repair or remove it")
+            yield row
 
 
 def _truncate(path: Path, resume_at: Mapping[str, int]) -> None:

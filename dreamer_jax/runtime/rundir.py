@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 from dreamer_jax.errors import UserError
 
 # Changing these does not change what an update computes, so a resumed run may.
-FREE = ("steps", "log", "checkpoint", "evaluation", "faults")
+FREE = (
+    "steps",
+    "debug_nans",
+    "stop_after_skips",
+    "faults",
+    "log",
+    "checkpoint",
+    "evaluation",
+)
 
 
 class RunDir(NamedTuple):
@@ -38,6 +46,16 @@ class RunDir(NamedTuple):
     def replay(self) -> Path:
         """Blocks shared by all checkpoints."""
         return self.root / "replay"
+
+    @property
+    def diagnosis(self) -> Path:
+        """State and batch of an update that was not finite."""
+        return self.root / "diagnosis"
+
+    @property
+    def trace(self) -> Path:
+        """Profiler traces."""
+        return self.root / "trace"
 
     @property
     def media(self) -> Path:
@@ -84,15 +102,18 @@ def claim(rundir: RunDir, config: Mapping[str, Any]) -> None:
         config: Plain nested config.
 
     Raises:
-        UserError: As `check_config` does.
+        UserError: As `check_config` does, or if it cannot be written.
     """
     check_config(rundir, config)
     temp = rundir.config.with_suffix(".tmp")
-    with temp.open("w", encoding="utf-8") as file:
-        json.dump(config, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temp, rundir.config)
+    try:
+        with temp.open("w", encoding="utf-8") as file:
+            json.dump(config, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, rundir.config)
+    except OSError as error:
+        raise UserError(f"cannot write {rundir.config}: {error}; make room there") from error
 
 
 def read_config(rundir: RunDir) -> dict[str, Any]:
@@ -104,6 +125,9 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
     if not rundir.config.is_file():
         raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
     try:
-        return dict(json.loads(rundir.config.read_text(encoding="utf-8")))
-    except ValueError as error:
+        config = json.loads(rundir.config.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{rundir.config} is not JSON; restore it or start a new run") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{rundir.config} holds no options; restore it or start a new run")
+    return config

@@ -32,6 +32,7 @@ from dreamer_jax.replay import (
 )
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
+from dreamer_jax.runtime.diagnosis import Diagnosis
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.learner import Learner, Ratio
@@ -39,6 +40,7 @@ from dreamer_jax.runtime.media import tile_open_loop, without_pictures, write_vi
 from dreamer_jax.runtime.metrics import JsonlOutput, Metrics, Output, TensorBoardOutput, read_rows
 from dreamer_jax.runtime.rundir import RunDir
 from dreamer_jax.runtime.signals import StopRequest
+from dreamer_jax.runtime.tracing import Tracing
 from dreamer_jax.types import SIGNALS, Space, Spaces
 
 GIB = 2**30
@@ -107,8 +109,11 @@ class Training:
             self.compiled = compile_agent(config, size, self.envs.spaces)
             self.replay = make_replay(config, self.envs.spaces, self.compiled)
             self.driver = Driver(self.envs, self.compiled, self.replay.add)
-            self.learner = Learner(self.compiled, self.replay)
+            diagnosis = Diagnosis(rundir.diagnosis, config.stop_after_skips, self.line.say)
+            self.learner = Learner(self.compiled, self.replay, diagnosis)
             self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
+            log = config.log
+            self.tracing = Tracing(rundir.trace, log.trace_first, log.trace_updates, self.line.say)
             self.metrics = Metrics([])
             self.checkpoints = Checkpointer(
                 rundir.checkpoints, config.checkpoint.keep, self._collect, self.line.say
@@ -132,15 +137,23 @@ class Training:
         Raises:
             UserError: If it belongs to another agent, none is whole, or its replay is damaged.
         """
-        found = self.checkpoints.load()
-        if found is not None:
-            self._load(found)
-        elif self.checkpoints.history():
+        found, reason = None, "none can be read"
+        for candidate in self.checkpoints.candidates():
+            try:
+                self._load(candidate)
+            except CorruptReplayError as error:
+                reason = f"checkpoint {candidate.step} cannot be continued: {error}"
+                self.line.say(reason)
+            else:
+                found = candidate
+                break
+        if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
-                f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start anew"
+                f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start "
+                f"anew ({reason})"
             )
-        self.metrics = Metrics(self._outputs(self._counters()))
+        self.metrics = Metrics(self._outputs(self._counters()), self.line.say)
         if found is not None:
             self.metrics.load_state_dict(found.host["metrics"])
         return found is not None
@@ -156,7 +169,9 @@ class Training:
                 self.metrics.add_episode(episode.score, episode.length, episode.logs)
             if self.replay.can_sample:
                 for _ in range(self.ratio.due(driver.policy_steps)):
+                    self.tracing.before_update(learner.grad_steps)
                     self.metrics.add(learner.update(), prefix="train/")
+                    self.tracing.after_update(learner.grad_steps, learner.train_state)
             self.line.update(driver.policy_steps, learner.grad_steps, score)
             self._chores(before)
             if time.monotonic() - saved > config.checkpoint.seconds:
@@ -191,6 +206,7 @@ class Training:
 
     def save(self) -> None:
         """Start writing a checkpoint; it is in place once `checkpoints.wait` returns."""
+        self.checkpoints.wait()  # blocks of a save that fails are not there to be shared
         arrays, learner = self.learner.state()
         policy, driver = self.driver.state()
         host = {
@@ -207,6 +223,7 @@ class Training:
     def close(self) -> None:
         """Finish writing and release the environments."""
         self.checkpoints.wait()
+        self.tracing.close()
         self.metrics.close()
         self.envs.close()
 
@@ -214,11 +231,9 @@ class Training:
         own, _ = self.learner.state()
         arrays = {k: v for k, v in found.arrays.items() if not k.startswith("policy_")}
         match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, arrays)
+        # First, because it may turn out damaged, and then nothing has changed yet.
+        self.replay.restore(self.rundir.replay, found.host["replay"])
         self.learner.load_state(found.arrays, found.host["learner"])
-        try:
-            self.replay.restore(self.rundir.replay, found.host["replay"])
-        except CorruptReplayError as error:
-            raise UserError(f"checkpoint {found.step} cannot be continued: {error}") from error
         self.ratio.load_state(found.host["ratio"])
         lost = self.driver.load_state(found.arrays, found.host["driver"])
         for index in lost:
@@ -259,8 +274,13 @@ class Training:
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()
         if crossed(log.every):
-            counts = {"replay/size": self.replay.size, "replay/dropped": self.learner.dropped}
-            self.metrics.add(counts | {"envs/restarts": self.envs.restarts}, "last")
+            counts = {
+                "replay/size": self.replay.size,
+                "replay/dropped": self.learner.dropped,
+                "train/skipped": self.learner.skipped,
+                "envs/restarts": self.envs.restarts,
+            }
+            self.metrics.add(counts, "last")
             self.metrics.write(**self._counters())
 
     def _report(self) -> None:

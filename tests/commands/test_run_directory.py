@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from tiny_run import disk, tiny_run
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime import training as training_module
+from dreamer_jax.runtime.checkpoint_files import write_manifest
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.lock import RunLock
 
@@ -102,6 +104,51 @@ def test_damaged_replay_is_an_error(trained):
     with pytest.raises(UserError, match=r"checkpoint \d+ cannot be continued: replay block"):
         run_training(tiny_run(CARTPOLE), trained)
     assert unlocked(disk(trained)) == unlocked(before)
+
+
+def _truncate_arrays(root: Path) -> str:
+    arrays = max((root / "checkpoints").iterdir()) / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-100])
+    return "skipped checkpoint "
+
+
+def _damage_its_own_block(root: Path) -> str:
+    older, newest = sorted((root / "checkpoints").iterdir())
+    named = [
+        {
+            each["file"]
+            for each in json.loads((folder / "host.json").read_text())["replay"]["blocks"]
+        }
+        for folder in (older, newest)
+    ]
+    (root / "replay" / min(named[1] - named[0])).write_bytes(b"")
+    return f"checkpoint {int(newest.name)} cannot be continued: "
+
+
+def _foreign(root: Path) -> str:
+    """A folder with right checksums that another program might have written."""
+    newest = max((root / "checkpoints").iterdir())
+    (newest / "host.json").write_text('{"replay": {"__array__": "999"}}')
+    write_manifest(newest)
+    return "it cannot be read (KeyError"
+
+
+@pytest.mark.parametrize("damage", [_truncate_arrays, _damage_its_own_block, _foreign])
+def test_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, damage, capsys):
+    config = {"checkpoint.seconds": 0.0, "train_ratio": 8.0}
+    assert run_training(tiny_run(CARTPOLE, config), tmp_path / "run") == 0
+    text = damage(tmp_path / "run")
+    capsys.readouterr()
+    longer = tiny_run(CARTPOLE, config | {"steps": 75})
+    assert run_training(longer, tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert text in out, out
+    assert "continuing after 5" in out
+    assert run_training(longer, tmp_path / "straight") == 0
+    rows, straight = (
+        (tmp_path / name / "metrics.jsonl").read_text() for name in ("run", "straight")
+    )
+    assert rows == straight and rows
 
 
 def test_stop_by_signal_exits_75_and_the_same_command_finishes(tmp_path, monkeypatch, capsys):

@@ -249,7 +249,8 @@ def test_other_columns_and_formats_are_refused(
     manifest = write(replay, tmp_path)
     wider = Space(DETER.dtype, (7,))
     other = Replay(COLUMNS, wider, STOCH, capacity=69, streams=3, batch_size=2, length=5)
-    with pytest.raises(UserError, match="has columns"):
+    text = r"deter is \['bfloat16', \[5\]\] there and \['bfloat16', \[7\]\] here"
+    with pytest.raises(UserError, match=text):
         other.restore(tmp_path, manifest)
     with pytest.raises(UserError, match="has format 2, this version reads 1"):
         make_replay().restore(tmp_path, manifest | {"format": 2})

@@ -330,10 +330,10 @@ def test_run_that_goes_on_from_before_a_damaged_checkpoint_keeps_its_new_one(mak
 
 def test_manifest_is_written_last(make, monkeypatch):
     present = []
-    real = checkpoint._write_manifest
+    real = checkpoint.write_manifest
     monkeypatch.setattr(
         checkpoint,
-        "_write_manifest",
+        "write_manifest",
         lambda folder: (present.extend(sorted(p.name for p in folder.iterdir())), real(folder)),
     )
     _save(make(), 3)

@@ -84,7 +84,7 @@ def test_interrupted_write_leaves_the_old_config(rundir, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("dreamer_jax.runtime.rundir.os.fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match=r"cannot write .*config\.json: no space .*make room"):
         claim(rundir, CONFIG | {"steps": 7})
     assert json.loads(rundir.config.read_text())["steps"] == 5
 

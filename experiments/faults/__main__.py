@@ -1,0 +1,54 @@
+"""`python -m experiments.faults {kill,signal,soak} [--kills=30] [--steps=600] [--updates=200000]`.
+
+Prints a table and exits with 1 where a run lost anything, needed a hand, or grew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from experiments.faults.kills import kill_campaign, signal_campaign
+from experiments.faults.soak import soak
+
+CAMPAIGNS = {"kill": kill_campaign, "signal": signal_campaign, "soak": soak}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=list(CAMPAIGNS))
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=600, help="of the runs that are ended")
+    parser.add_argument("--seed", type=int, default=0, help="of the places where kills strike")
+    parser.add_argument("--updates", type=int, default=200_000, help="of the soak")
+    parser.add_argument("--folder", type=Path, help="keeps the runs; a new or empty one")
+    return parser.parse_args(arguments)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return rows as columns of text; a cell that a row lacks is empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one campaign, print its table, and return 0 if every row is as promised."""
+    args = parse(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = args.folder or Path(folder)
+        rows = CAMPAIGNS[args.what](args)
+    print(table(rows))
+    return 0 if all(row["as promised"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a killed run has left, held against the tape of its environments. Imports no JAX.
+
+A record is committed once a whole checkpoint names it. Committed records must never be missing
+afterwards, nor be there twice, and each must be what the tape says of its episode and step: the
+records of a stream are the lines of its episodes in order, from the first reset on. The replay of
+a campaign is large enough never to overwrite one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dreamer_jax.envs.vector import episode_seed
+from dreamer_jax.replay.blocks import Block, decode
+from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer
+from dreamer_jax.runtime.rundir import RunDir, read_config
+from dreamer_jax.types import Space
+from experiments.faults.taped import RESET, Line
+
+
+class Verdict(NamedTuple):
+    """What was found; all but the first two should be 0."""
+
+    step: int = -1  # updates of the newest whole checkpoint, −1 if there is none
+    committed: int = 0  # records in it
+    lost: int = 0  # records that should be between those there are
+    doubled: int = 0  # records that are there twice
+    unlike: int = 0  # records that the tape knows otherwise, or that stand elsewhere
+    diverged: int = 0  # steps that were done again in another way
+
+
+def judge(root: Path, tape: list[Line]) -> Verdict:
+    """Judge the newest whole checkpoint of a run of `taped.make`."""
+    rundir = RunDir(root)
+    found = Checkpointer(rundir.checkpoints, keep=1, warn=lambda _: None).load()
+    if found is None:
+        return compare([], tape, 0)
+    streams = stored_lines(rundir, found)
+    return compare(streams, tape, read_config(rundir)["seed"])._replace(step=found.step)
+
+
+def compare(streams: list[list[Line]], tape: list[Line], seed: int) -> Verdict:
+    """Hold stored records, by environment, against the tape of a run with this seed."""
+    actions: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for line in tape:
+        actions[line.seed, line.step].add(line.action)
+    lost = doubled = unlike = 0
+    for environment, stored in enumerate(streams):
+        steps = [(line.seed, line.step) for line in stored]
+        expected = _expected(seed, environment, stored)
+        doubled += len(steps) - len({*steps})
+        lost += len({*expected} - {*steps})
+        unlike += sum({x.action} != actions[x.seed, x.step] for x in stored)
+        if sorted(steps) == sorted(expected):
+            unlike += sum(one != two for one, two in zip(steps, expected, strict=True))
+    diverged = sum(len(each) > 1 for each in actions.values())
+    return Verdict(-1, sum(map(len, streams)), lost, doubled, unlike, diverged)
+
+
+def _expected(seed: int, environment: int, stored: list[Line]) -> list[tuple[int, int]]:
+    """Return the steps that a stream must hold: whole episodes, the last up to its last record."""
+    whole = max((line.step for line in stored), default=-1) + 1
+    expected: list[tuple[int, int]] = []
+    while stored and len(expected) < len(stored) + whole:
+        wanted = episode_seed(seed, 0, environment, len(expected) // whole)
+        last = wanted == stored[-1].seed
+        expected += [(wanted, step) for step in range(stored[-1].step + 1 if last else whole)]
+        if last:
+            break
+    return expected
+
+
+def stored_lines(rundir: RunDir, found: Checkpoint) -> list[list[Line]]:
+    """Return the records of a checkpoint's replay, by environment, as lines of the tape.
+
+    Reads the files that the manifest names and nothing else, so that a fault of `Replay.restore`
+    cannot hide itself.
+    """
+    manifest = found.host["replay"]
+    table = manifest["columns"]["records"]
+    spaces = {key: Space(np.dtype(dtype), tuple(shape)) for key, (dtype, shape) in table.items()}
+    streams = []
+    for stream, count in enumerate(manifest["state"]["count"]):
+        records: dict[int, dict[str, np.ndarray]] = {}
+        for entry in manifest["blocks"]:
+            if (entry["family"], entry["stream"]) != ("records", stream):
+                continue
+            block = Block("records", stream, entry["start"], entry["length"])
+            values = decode(rundir.replay / entry["file"], block, entry["checksum"], spaces)
+            for i in range(block.length):
+                records[block.start + i] = {key: value[i] for key, value in values.items()}
+        live = range(manifest["state"]["oldest"][stream], count)
+        streams.append(_lines([records[index] for index in live if index in records]))
+    return streams
+
+
+def _lines(records: list[dict[str, np.ndarray]]) -> list[Line]:
+    """Return records as the environment told them; the action before a record led to it."""
+    lines, action = [], RESET
+    for record in records:
+        high, low = record["obs/seed"].astype(int).tolist()
+        before = RESET if record["is_first"] else action
+        lines.append(Line(high * 2**16 + low, int(record["obs/index"]), before))
+        action = int(record["action/action"])
+    return lines

@@ -1,0 +1,137 @@
+"""The short form of the kill campaign, and proof that its judge is not blind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dreamer_jax.envs.vector import episode_seed
+from experiments.faults.__main__ import main, table
+from experiments.faults.judge import Verdict, compare
+from experiments.faults.kills import plan
+from experiments.faults.launcher import PHASES, file_phase
+from experiments.faults.soak import slopes
+from experiments.faults.taped import RESET, Line
+
+WHOLE = 5  # records of an episode
+
+
+def tape(environment: int = 0, records: int = 13) -> list[Line]:
+    """Return the first records of an environment, whose actions count up."""
+    numbers = [divmod(i, WHOLE) for i in range(records)]
+    return [
+        Line(episode_seed(7, 0, environment, episode), step, i if step else RESET)
+        for i, (episode, step) in enumerate(numbers)
+    ]
+
+
+def test_judge_finds_nothing_where_nothing_is_wrong():
+    lines = [*tape(0), *tape(1)]
+    assert compare([tape(0, 11), tape(1)], lines, 7) == Verdict(committed=24)
+    # Steps done again in the same way, after a resume from an earlier checkpoint.
+    assert compare([tape(0), tape(1, 3)], [*lines, *tape(0)[4:]], 7) == Verdict(committed=16)
+    assert compare([], [], 7) == compare([[], []], lines, 7) == Verdict()
+
+
+@pytest.mark.parametrize("gone", [0, 3, 4, 5, 7])
+def test_judge_finds_a_lost_record(gone):
+    stored = tape()
+    del stored[gone]
+    assert compare([stored], tape(), 7) == Verdict(committed=12, lost=1)
+
+
+def test_judge_finds_a_lost_episode():
+    assert compare([[*tape()[:5], *tape()[10:]]], tape(), 7) == Verdict(committed=8, lost=5)
+
+
+def test_judge_finds_doubled_swapped_and_altered_records():
+    stored = tape()
+    assert compare([[*stored[:3], *stored[2:]]], tape(), 7) == Verdict(committed=14, doubled=1)
+    swapped = [*stored[:2], stored[3], stored[2], *stored[4:]]
+    assert compare([swapped], tape(), 7) == Verdict(committed=13, unlike=2)
+    stored[4] = stored[4]._replace(action=99)
+    assert compare([stored], tape(), 7) == Verdict(committed=13, unlike=1)
+    other_stream = compare([tape(1)], [*tape(0), *tape(1)], 7)
+    assert other_stream.lost > 0
+
+
+def test_judge_finds_steps_that_were_done_again_in_another_way():
+    lines = [*tape(), tape()[3]._replace(action=99)]
+    assert compare([tape(0, 3)], lines, 7) == Verdict(committed=3, diverged=1)
+    assert compare([tape()], lines, 7) == Verdict(committed=13, diverged=1, unlike=1)
+
+
+def test_plan_strikes_every_phase_twice_at_least():
+    phases = [phase for phase, _ in plan(30, 0)]
+    assert len(phases) == 30 and {*phases} == {*PHASES}
+    assert min(map(phases.count, PHASES)) >= 2
+    assert sorted(phase for phase, _ in plan(6, 0)) == sorted(PHASES)
+    # Filling is over once the first batch was drawn.
+    assert phases[0] == "filling" and "filling" not in phases[phases.count("filling") :]
+
+
+@pytest.mark.parametrize(
+    ("operation", "paths", "phase"),
+    [
+        ("fsync", ["/r/replay/stream000-records-000-7-ab.blk.12-34.tmp"], "writing"),
+        ("fsync", ["/r/checkpoints/.tmp-000000000003-77/arrays.npz"], "writing"),
+        ("fsync", ["/r/checkpoints"], None),
+        ("replace", ["/r/replay/s.blk.12-34.tmp", "/r/replay/s.blk"], "renaming"),
+        ("rename", ["/r/checkpoints/.tmp-3-77", "/r/checkpoints/000000000003"], "renaming"),
+        ("rename", ["/r/checkpoints/000000000003", "/r/checkpoints/.old-03"], "renaming"),
+        ("rename", ["/r/checkpoints/000000000003", "/r/checkpoints/.trash-03"], "deleting"),
+        ("unlink", ["/r/checkpoints/.trash-000000000003/host.json"], "deleting"),
+        ("unlink", ["/r/replay/stream000-records-000-7-ab.blk"], "deleting"),
+        ("unlink", ["/tmp/else"], None),
+    ],
+)  # fmt: skip
+def test_files_tell_the_phase(operation, paths, phase):
+    assert file_phase(operation, *paths) == phase
+
+
+def test_soak_tells_growth_from_noise():
+    rng, updates = np.random.default_rng(0), np.arange(0.0, 2e5, 1e3)
+    steady = np.stack(
+        [
+            updates,
+            updates * 0.01 + rng.normal(0, 0.01, 200),
+            300 + rng.normal(0, 0.5, 200),
+            11 + rng.integers(0, 3, 200),
+            7 + rng.integers(0, 2, 200),
+        ],
+        1,
+    )
+    row = slopes(steady)
+    assert row["as promised"] and abs(row["MiB per 1e5"]) < 1 and row["ms an update"] == 10
+    for column, growth in ((1, 1e-8 * updates**2), (2, updates * 3e-4), (3, updates > 1e5)):
+        grown = steady.copy()
+        grown[:, column] += growth
+        assert not slopes(grown)["as promised"]
+    grown[:, 4] += 3 * (updates > 1e5)
+    assert not slopes(grown)["as promised"]
+
+
+def test_table_has_a_column_for_every_name():
+    assert table([{"a": 1, "b": 22}, {"c": "x"}]) == "a   b  c\n1  22   \n       x"
+
+
+def test_killed_in_every_phase_it_resumes_and_ends_as_if_nothing_had_been(tmp_path, capsys):
+    code = main(["kill", "--kills=6", "--steps=120", f"--folder={tmp_path}"])
+    out = capsys.readouterr().out
+    assert code == 0, out
+    rows = [line.split() for line in out.splitlines()[-7:]]
+    assert [row[0] for row in rows] == [*("filling", "compiling", "updating"),
+        *("writing", "renaming", "deleting", "(finished)")]  # fmt: skip
+    assert all(row[1] == "1" and {*row[2:-1]} == {"0"} and row[-1] == "True" for row in rows)
+
+
+@pytest.mark.slow
+def test_signals_stop_it_politely_and_twice_at_once(tmp_path, capsys):
+    assert main(["signal", "--steps=300", f"--folder={tmp_path}"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cheap_compile")
+def test_soak_runs(tmp_path, capsys):
+    main(["soak", "--updates=400", f"--folder={tmp_path}"])
+    assert capsys.readouterr().out.splitlines()[-1].split()[0] == "400"
