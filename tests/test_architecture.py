@@ -34,7 +34,7 @@ ALLOWED = {
     "config": GROUND | {"config", "configs"},
     "replay": GROUND | {"replay"},  # H1
     "envs": GROUND | {"envs"},  # H1
-    "device_envs": GROUND | {"device_envs"},  # H1, but written in JAX
+    "device_envs": GROUND | {"device_envs", "envs"},  # H1, but written in JAX
     "runtime": GROUND | {"runtime", "replay", "envs", "parallel"},  # H2
 }
 TOP = {"__init__", "__main__", "commands"}  # L5: may import anything

@@ -1,7 +1,9 @@
 """From a task's name to an environment, importing only what that task needs.
 
 A task is `suite:name`, or `package.module:constructor` for anything of one's own; the constructor
-is called with the options and may return an `Env`, a `gymnasium.Env` or a `dm_env.Environment`.
+is called with the options and may return an `Env`, a `gymnasium.Env`, a `dm_env.Environment` or a
+`DeviceEnv`. Environments written in JAX come behind the interface of the others; where they are to
+run on the device, `runtime/environments.py` takes them out of it again.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class _Suite(NamedTuple):
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "device": _Suite("dreamer_jax.device_envs.chase", ""),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
@@ -122,11 +125,13 @@ def _adapt(task: str, env: Any) -> Env:
         from dreamer_jax.envs.dm_environment import DmEnvironment
 
         return DmEnvironment(env)
+    if _is_a(env, "dreamer_jax.device_envs.protocol", "DeviceEnv"):
+        return env.on_host()
     if isinstance(env, Env):
         return env
     raise UserError(
-        f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment "
-        "or an object with the methods of dreamer_jax.envs.spec.Env"
+        f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment, "
+        "a DeviceEnv or an object with the methods of dreamer_jax.envs.spec.Env"
     )
 
 
