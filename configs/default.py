@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.compute_dtype = "auto"  # auto: bfloat16 on accelerators, float32 on CPU
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline or process
+    config.device_steps = 16  # vector steps a call of environments in JAX; 0: stepped by the host
     config.agent = _agent()
     config.replay = _replay()
     config.log = _log()

@@ -17,6 +17,7 @@ _LEAST = {
     "seed": 0,
     "steps": 1,
     "envs": 1,
+    "device_steps": 0,
     "batch_size": 1,
     "batch_length": 2,
     "replay.capacity": 1,

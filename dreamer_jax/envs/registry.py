@@ -26,11 +26,12 @@ _WRAPPER_OPTIONS = ("repeat", "time_limit", "size", "fit")
 class _Suite(NamedTuple):
     module: str
     extra: str  # what to install for it, "" if nothing
+    in_jax: bool = False  # whether its environments are written in JAX
 
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
-    "device": _Suite("dreamer_jax.device_envs.chase", ""),
+    "device": _Suite("dreamer_jax.device_envs.chase", "", in_jax=True),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
@@ -68,6 +69,12 @@ def make_env(task: str, **options: Any) -> Env:
         env = _make_own(suite, name, options)
     check_names(task, env.spaces)
     return env
+
+
+def in_jax(task: str) -> bool:
+    """Return whether `task` may be written in JAX; of one's own, only the constructor can tell."""
+    suite = task.partition(":")[0]
+    return suite not in _SUITES or _SUITES[suite].in_jax
 
 
 def _import_suite(suite: str) -> ModuleType:

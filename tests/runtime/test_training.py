@@ -85,9 +85,9 @@ def assert_equal(one: Outcome, two: Outcome) -> None:
         assert [key for key in ours if ours[key] != theirs[key]] == []
 
 
-def check_resume(task: str, root: Path, *stops: int) -> None:
+def check_resume(task: str, root: Path, *stops: int, **options: Any) -> None:
     """Bit for bit: parameters, optimiser, carries, replay, generators, environments, metrics."""
-    config = tiny_run(task, {"steps": 100, "train_ratio": 5.0})
+    config = tiny_run(task, {"steps": 100, "train_ratio": 5.0, **options})
     straight = run(config, root / "straight")
     assert_equal(straight, run(config, root / "resumed", *stops))
     assert "pending" in straight.host["learner"] and len(straight.rows) >= 9
@@ -105,6 +105,29 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
 @quick
 def test_every_kind_of_key_is_resumed(tmp_path):
     check_resume(MIXED, tmp_path, 40)
+
+
+@quick
+def test_environments_on_the_device_are_resumed(tmp_path):
+    check_resume("device:chase", tmp_path, 25, 61, device_steps=3)
+
+
+@quick
+def test_environments_on_the_device_train_as_those_of_the_host(tmp_path):
+    """One vector step a call: the order of a run is the same, so the run is."""
+    options = {"steps": 100, "train_ratio": 5.0}
+    one, two = (
+        run(tiny_run("device:chase", {**options, "device_steps": steps}), tmp_path / str(steps))
+        for steps in (0, 1)
+    )
+    for ours, theirs in zip(one.batches, two.batches, strict=True):
+        assert ours.data.keys() == theirs.data.keys()
+        assert all(ours.data[key].tobytes() == theirs.data[key].tobytes() for key in ours.data)
+        np.testing.assert_allclose(ours.deter, theirs.deter, atol=1e-5)
+    assert len(one.rows) == len(two.rows) >= 9
+    for ours, theirs in zip(one.rows, two.rows, strict=True):
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3, atol=1e-4)
 
 
 @quick
