@@ -63,7 +63,7 @@ def test_bad_numbers_are_named():
 
 def test_one_environment_is_drawn():
     envs = DeviceVectorEnv(Chase(image=True), 3, seed=0)
-    states, records = envs.reset(np.arange(3, dtype=np.uint32))
+    states, records = jax.jit(envs.reset)(np.arange(3, dtype=np.uint32))
     np.testing.assert_array_equal(envs.render(states, 1), records["image"][1])
 
 

@@ -91,6 +91,8 @@ def test_records_are_those_of_the_host(compiled, params, mode):
         assert_same(tape, expected, atol=1e-6)
         assert (ours.calls, ours.policy_steps) == (host.calls, host.policy_steps)
     actions = np.stack([row["action/action"] for row in tape.rows])
+    last = np.stack([row["is_last"] for row in tape.rows])
+    assert (actions[last] == 0).all() and last.sum() > 5
     assert len(np.unique(actions)) > 1 and {e.logs["log/caught"] > 0 for _, e in ended} == {
         False, True,
     }  # fmt: skip
@@ -100,14 +102,6 @@ def test_how_steps_are_cut_into_calls_changes_nothing(compiled, params):
     one, two = device(compiled, 1), device(compiled, 6)
     assert run(one[0], params, 24) == run(two[0], params, 4)
     assert_same(one[1], two[1])
-
-
-def test_actions_are_zeros_where_the_episode_is_over(compiled, params):
-    driver, tape = device(compiled, 7)
-    run(driver, params, 5)
-    last = np.stack([row["is_last"] for row in tape.rows])
-    actions = np.stack([row["action/action"] for row in tape.rows])
-    assert last.sum() > 5 and (actions[last] == 0).all() and (actions[~last] > 0).any()
 
 
 @pytest.mark.parametrize("calls", [0, 3])
@@ -147,16 +141,11 @@ def test_records_fill_the_replay(compiled, params):
         assert replay.size == 2 * NUMBER * config.device_steps
 
 
-def test_the_loop_is_compiled_once(compiled, params):
-    driver, _ = device(compiled, 2)
-    run(driver, params, 4)
-    assert driver._rollout._loop._cache_size() == 1
-
-
-def test_one_environment_is_shown(compiled, params):
+def test_one_environment_is_shown_and_the_loop_compiled_once(compiled, params):
     driver, _ = device(compiled, 3)
     assert driver.render(0) is None
     run(driver, params, 2)
+    assert driver._rollout._loop._cache_size() == 1
     places = np.asarray(driver._progress.records["places"])[1]
     picture = driver.render(1)
     agent = np.argwhere(picture[..., 0])[0] * ENV.cells // len(picture)
