@@ -31,6 +31,7 @@ class _Suite(NamedTuple):
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "craftax": _Suite("dreamer_jax.device_envs.craftax_env", "craftax", in_jax=True),
     "device": _Suite("dreamer_jax.device_envs.chase", "", in_jax=True),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
