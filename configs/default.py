@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.stop_after_skips = 20  # updates in a row whose loss is not finite; 0: never stop
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline, process, or ray: actors of a cluster
+    config.device_steps = 16  # vector steps a call of environments in JAX; 0: stepped by the host
     config.faults = _faults()
     config.agent = _agent()
     config.replay = _replay()

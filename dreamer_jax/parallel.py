@@ -70,6 +70,10 @@ class Compiled:
         """Return the state before the first update."""
         return self.put_state(self._init(self._keys["init"]))
 
+    def key(self, role: str) -> jax.Array:
+        """Return the root of a stream of keys, for loops that call the policy themselves."""
+        return self._keys[role]
+
     def shape(self) -> TrainState:
         """Return shapes and dtypes of the state without computing it."""
         return jax.eval_shape(self.agent.init, self._keys["init"])

@@ -34,8 +34,10 @@ ALLOWED = {
     "config": GROUND | {"config", "configs"},
     "replay": GROUND | {"replay"},  # H1
     "envs": GROUND | {"envs"},  # H1
-    "device_envs": GROUND | {"device_envs"},  # H1, but written in JAX
-    "runtime": GROUND | {"runtime", "replay", "envs", "parallel"},  # H2
+    "device_envs": GROUND | {"device_envs", "envs"},  # H1, but written in JAX
+    # L4, where acting meets environments in JAX
+    "rollout": set(DEVICE) | {"rollout", "device_envs"},
+    "runtime": GROUND | {"runtime", "replay", "envs", "device_envs", "parallel", "rollout"},  # H2
 }
 TOP = {"__init__", "__main__", "commands"}  # L5: may import anything
 HOST = ("types", "errors", "config", "configs", "replay", "envs", "runtime")
@@ -162,10 +164,33 @@ def test_runtime_meets_the_agent_only_through_parallel():
     assert any(name.startswith("runtime.") for name in _files(ROOT))
 
 
+def _meet_device_envs(root: Path) -> set[str]:
+    """Return the files outside `device_envs` that import it."""
+    found = {name: _imports(name, path) for name, path in _files(root).items()}
+    return {
+        name
+        for name, targets in found.items()
+        if not name.startswith("device_envs")
+        and any(target.startswith("dreamer_jax.device_envs") for target in targets)
+    }
+
+
+def test_runtime_meets_device_envs_only_where_a_run_is_put_together():
+    """All else meets their environments through the members that both kinds have."""
+    allowed = {"rollout", "runtime.environments", "runtime.device_driver"}
+    assert _meet_device_envs(ROOT) == allowed
+
+
 def test_hosts_import_no_jax():
     wrong, seen = _jax_in_hosts(ROOT)
     assert wrong == []
     assert seen >= {"types", "errors", "configs", "replay", "envs", "runtime"}
+
+
+def test_a_meeting_with_device_envs_is_found(package):
+    root = package("runtime/a.py", "def f():\n    from dreamer_jax.device_envs import chase")
+    package("device_envs/b.py", "import dreamer_jax.device_envs.a")
+    assert _meet_device_envs(root) == {"runtime.a"}
 
 
 def test_nothing_builds_an_array_at_import():
@@ -177,7 +202,8 @@ def test_nothing_builds_an_array_at_import():
 def test_no_device_module_holds_an_array():
     """`BINS = make_bins()` builds an array as well, which reading the text cannot see."""
     jax = pytest.importorskip("jax")
-    names = [n for n in _files(ROOT) if n.split(".")[0] in DEVICE and not n.endswith("__init__")]
+    groups = {*DEVICE, "device_envs", "rollout"}
+    names = [n for n in _files(ROOT) if n.split(".")[0] in groups and not n.endswith("__init__")]
     assert len(names) > 10
     for name in names:
         module = importlib.import_module(f"dreamer_jax.{name}")
@@ -239,6 +265,7 @@ def package(tmp_path):
         ("ops/a.py", "import dreamer_jax.replay.buffer as b", "ops.a imports replay"),
         ("nets/a.py", "from dreamer_jax.dynamics import rssm", "nets.a imports dynamics"),
         ("runtime/a.py", "from dreamer_jax.agent import make", "runtime.a imports agent"),
+        ("envs/a.py", "from dreamer_jax.device_envs.host import X", "envs.a imports device_envs"),
         ("runtime/a.py", "from dreamer_jax.commands import train", "runtime.a imports commands"),
         ("replay/a.py", "from dreamer_jax.envs import spec", "replay.a imports envs"),
         ("novelty.py", "from dreamer_jax import types", "novelty imports types"),

@@ -13,7 +13,11 @@ SCHEDULE |= {"env_workers"}
 WATCHING = ("log.", "evaluation.", "checkpoint.", "env.")
 # The quickstart alone also takes the founding document's learning rates.
 RATES = {"agent.learning_rate", "agent.actor_learning_rate", "agent.critic_learning_rate"}
-EXTRA = {"quickstart": RATES, "debug": {"agent.warmup"}}
+EXTRA = {
+    "quickstart": RATES,
+    "debug": {"agent.warmup"},
+    "craftax": {"device_steps", "replay.capacity"},
+}
 
 
 @pytest.mark.parametrize("name", presets())

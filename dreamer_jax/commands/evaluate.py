@@ -34,15 +34,15 @@ def main(arguments: Sequence[str]) -> int:
     step = None if values.step < 0 else values.step
     saved = load_saved(Path(values.logdir), find_size, step)
     number = min(values.envs, values.episodes)
-    workers = "inline" if values.video else saved.config.env_workers
-    with saved.make_envs(number, seed=values.seed, process=PROCESS, workers=workers) as envs:
+    watched = bool(values.video)
+    with saved.make_envs(number, seed=values.seed, process=PROCESS, watched=watched) as envs:
         result = evaluate(
             envs,
             saved.compiled,
             saved.params,
             values.episodes,
             mode="train" if values.sample else "eval",
-            video=bool(values.video),
+            video=watched,
         )
     if result.frames is not None:
         write_video(Path(values.video), result.frames, 30)

@@ -18,6 +18,7 @@ _LEAST = {
     "steps": 1,
     "envs": 1,
     "stop_after_skips": 0,
+    "device_steps": 0,
     "batch_size": 1,
     "batch_length": 2,
     "replay.capacity": 1,

@@ -1,7 +1,9 @@
 """From a task's name to an environment, importing only what that task needs.
 
 A task is `suite:name`, or `package.module:constructor` for anything of one's own; the constructor
-is called with the options and may return an `Env`, a `gymnasium.Env` or a `dm_env.Environment`.
+is called with the options and may return an `Env`, a `gymnasium.Env`, a `dm_env.Environment` or a
+`DeviceEnv`. Environments written in JAX come behind the interface of the others; where they are to
+run on the device, `runtime/environments.py` takes them out of it again.
 """
 
 from __future__ import annotations
@@ -24,10 +26,13 @@ _WRAPPER_OPTIONS = ("repeat", "time_limit", "size", "fit", "stack", "fill_missin
 class _Suite(NamedTuple):
     module: str
     extra: str  # what to install for it, "" if nothing
+    in_jax: bool = False  # whether its environments are written in JAX
 
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "craftax": _Suite("dreamer_jax.device_envs.craftax_env", "craftax", in_jax=True),
+    "device": _Suite("dreamer_jax.device_envs.chase", "", in_jax=True),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "dmlab": _Suite("dreamer_jax.envs.dmlab", ""),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
@@ -68,6 +73,12 @@ def make_env(task: str, **options: Any) -> Env:
         env = _make_own(suite, name, options)
     check_names(task, env.spaces)
     return env
+
+
+def in_jax(task: str) -> bool:
+    """Return whether `task` may be written in JAX; of one's own, only the constructor can tell."""
+    suite = task.partition(":")[0]
+    return suite not in _SUITES or _SUITES[suite].in_jax
 
 
 def _import_suite(suite: str) -> ModuleType:
@@ -125,6 +136,8 @@ def _adapt(task: str, env: Any) -> Env:
         from dreamer_jax.envs.dm_environment import DmEnvironment
 
         return DmEnvironment(env)
+    if _is_a(env, "dreamer_jax.device_envs.protocol", "DeviceEnv"):
+        return env.on_host()
     if isinstance(env, Env):
         return env
     if _is_a(env, "gym", "Env"):
@@ -134,7 +147,7 @@ def _adapt(task: str, env: Any) -> Env:
         )
     raise UserError(
         f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment, "
-        "an object with the methods of dreamer_jax.envs.spec.Env, or what "
+        "a DeviceEnv, an object with the methods of dreamer_jax.envs.spec.Env, or what "
         "dreamer_jax.envs.functions.from_functions makes of a simulator"
     )
 

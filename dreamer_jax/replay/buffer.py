@@ -144,6 +144,33 @@ class Replay:
         self._latents.append(indices, latents)
         self._windows.advance()
 
+    def add_many(
+        self, records: Mapping[str, np.ndarray], deter: np.ndarray, stoch: np.ndarray
+    ) -> None:
+        """Do as `add` does with one vector of records after the other.
+
+        Args:
+            records: `[K, E, ...]` by key.
+            deter: `[K, E, D]`.
+            stoch: `[K, E, S]`.
+
+        Raises:
+            ValueError: A key, dtype or shape differs; nothing is stored then.
+        """
+        latents = {"deter": deter, "stoch": stoch}
+        leading = (len(deter), len(self._windows.count))
+        self._records.check(records, leading)
+        self._latents.check(latents, leading)
+        # At most a ring at a time: of two records for one slot the order would be undefined.
+        for start in range(0, len(deter), self._records.capacity):
+            part = slice(start, start + self._records.capacity)
+            steps = np.arange(len(deter[part]))
+            indices = self._windows.count + steps[:, None]
+            for ring, values in ((self._records, records), (self._latents, latents)):
+                ring.append(indices, {key: value[part] for key, value in values.items()})
+            for _ in steps:
+                self._windows.advance()
+
     def sample(self) -> Batch:
         """Draw B windows, those of the online queue first.
 

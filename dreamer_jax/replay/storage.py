@@ -66,7 +66,10 @@ class Ring:
                 )
 
     def append(self, indices: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        """Copy one record per stream, `values[key] [E, ...]`, to absolute `indices [E]`."""
+        """Copy one record per stream, `values[key] [E, ...]`, to absolute `indices [E]`.
+
+        Or K of them, `[K, E, ...]` to `[K, E]`, no two to one slot.
+        """
         slots = indices % self.capacity
         for key, column in self.columns.items():
             column[self._stream_ids, slots] = values[key]

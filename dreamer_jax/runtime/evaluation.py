@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.parallel import Compiled
-from dreamer_jax.runtime.driver import Driver, Episode
+from dreamer_jax.runtime.environments import Envs, make_driver
+from dreamer_jax.runtime.episodes import Episode
 
 PROCESS = 1_000_000  # process number of evaluation seeds; training processes count from 0
 RESAMPLES = 10_000
@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    envs: VectorEnv,
+    envs: Envs,
     compiled: Compiled,
     params: Any,
     episodes: int,
@@ -49,7 +49,7 @@ def evaluate(
         mode: `eval` takes the actor's mode, `train` samples.
         video: Render the first episode of the first environment.
     """
-    driver = Driver(envs, compiled, None, mode=mode, role="evaluation")
+    driver = make_driver(envs, compiled, None, mode=mode, role="evaluation")
     quota = np.full(envs.number, episodes // envs.number)
     quota[: episodes % envs.number] += 1
     finished: list[list[Episode]] = [[] for _ in range(envs.number)]

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from dreamer_jax.envs.faults import FaultPolicy
-from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.errors import UserError
 from dreamer_jax.parallel import Compiled, array_table, compile_agent, restore_arrays, to_host
 from dreamer_jax.runtime.checkpoint import Checkpointer, match_tree
+from dreamer_jax.runtime.environments import Envs, make_envs
 from dreamer_jax.runtime.rundir import RunDir, read_config
 from dreamer_jax.types import Spaces
 
@@ -29,19 +26,11 @@ class Saved(NamedTuple):
     params: dict[str, Any]  # for acting
     grad_steps: int
 
-    def make_envs(self, number: int, *, seed: int, process: int, workers: str) -> VectorEnv:
-        """Make environments of the task that the agent was trained on."""
-        make = partial(make_env, self.config.task, **self.config.env.to_dict())
-        # A run of an earlier version, or an imported one, may not have the section.
-        faults = self.config.get("faults")
-        return VectorEnv(
-            make,
-            number,
-            seed=seed,
-            process=process,
-            workers=workers,
-            faults=FaultPolicy.from_config(faults) if faults else FaultPolicy(),
-            warn=lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2),
+    def make_envs(self, number: int, *, seed: int, process: int, watched: bool) -> Envs:
+        """Make environments of the task that the agent was trained on; see `make_envs`."""
+        warn = lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return make_envs(
+            self.config, number, seed=seed, process=process, watched=watched, warn=warn
         )
 
 

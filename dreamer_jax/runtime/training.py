@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_jax.envs.faults import FaultPolicy
-from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.errors import UserError
 from dreamer_jax.parallel import Compiled, array_table, compile_agent, to_host
 from dreamer_jax.replay import (
@@ -33,7 +30,7 @@ from dreamer_jax.replay import (
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
 from dreamer_jax.runtime.diagnosis import Diagnosis
-from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.environments import make_driver, make_envs
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.learner import Learner, Ratio
 from dreamer_jax.runtime.media import tile_open_loop, without_pictures, write_video
@@ -95,20 +92,12 @@ class Training:
     def __init__(self, config: Any, size: Any, rundir: RunDir) -> None:
         self.config, self.rundir = config, rundir
         self.line = LiveLine(sys.stdout, config.steps)
-        make = partial(make_env, config.task, **config.env.to_dict())
-        self.envs = VectorEnv(
-            make,
-            config.envs,
-            seed=config.seed,
-            workers=config.env_workers,
-            faults=FaultPolicy.from_config(config.faults),
-            warn=self.line.say,
-        )
+        self.envs = make_envs(config, config.envs, seed=config.seed, warn=self.line.say)
         with ExitStack() as undo:  # no worker outlives what fails below
             undo.callback(self.envs.close)
             self.compiled = compile_agent(config, size, self.envs.spaces)
             self.replay = make_replay(config, self.envs.spaces, self.compiled)
-            self.driver = Driver(self.envs, self.compiled, self.replay.add)
+            self.driver = make_driver(self.envs, self.compiled, self.replay)
             diagnosis = Diagnosis(rundir.diagnosis, config.stop_after_skips, self.line.say)
             self.learner = Learner(self.compiled, self.replay, diagnosis)
             self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
@@ -185,17 +174,14 @@ class Training:
     def evaluate(self) -> Evaluation:
         """Run the configured evaluation with the newest parameters and record its result."""
         options = self.config.evaluation
-        make = partial(make_env, self.config.task, **self.config.env.to_dict())
         number = min(options.envs, options.episodes)
         params = self.compiled.acting(self.learner.train_state)
-        workers = "inline" if options.video else self.config.env_workers
-        with VectorEnv(
-            make,
+        with make_envs(
+            self.config,
             number,
             seed=self.config.seed,
             process=PROCESS,
-            workers=workers,
-            faults=FaultPolicy.from_config(self.config.faults),
+            watched=options.video,
             warn=self.line.say,
         ) as envs:
             result = evaluate(envs, self.compiled, params, options.episodes, video=options.video)

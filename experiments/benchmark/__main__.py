@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmark {step,policy,replay,envs,loop} [--option=value …]`.
+"""`python -m experiments.benchmark {step,policy,replay,envs,device_envs,loop} [--option=value …]`.
 
 Prints a table and can write JSON. `step --against=FILE` also runs a yardstick script with the same
 workload, in turn, so that a ratio can be taken on a machine whose speed drifts.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 
+from experiments.benchmark.device_envs import bench_device_envs
 from experiments.benchmark.envs import bench_envs
 from experiments.benchmark.loop import bench_loop
 from experiments.benchmark.replay import bench_replay
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "policy": bench_policy,
     "replay": bench_replay,
     "envs": bench_envs,
+    "device_envs": bench_device_envs,
     "loop": bench_loop,
 }
 

@@ -31,6 +31,17 @@ def test_environments_bare_and_behind_the_driver(workers):
     assert result["steps_per_s"] == pytest.approx(1e6 / result["driver_us"])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("cheap_compile")
+def test_environments_on_the_device_beside_those_of_the_host():
+    arguments = ["device_envs", TINY, "--batch=2", "--steps=16", "--task=device:chase"]
+    result = BENCHMARKS["device_envs"](parse(arguments))
+    for kind in ("random", "agent"):
+        device, host = (result[f"{where}_{kind}_steps_per_s"] for where in ("device", "host"))
+        assert device > 0 and host > 0
+        assert result[f"{kind}_device_over_host"] == pytest.approx(device / host)
+
+
 @pytest.mark.usefixtures("cheap_compile")
 def test_the_loop_beside_its_step():
     arguments = ["loop", TINY, "--task=testing:counting", "--batch=2", "--length=5", "--steps=4"]

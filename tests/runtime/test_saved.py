@@ -45,7 +45,7 @@ def load(root: Path, step: int | None = None) -> Saved:
 
 
 def environment(saved: Saved) -> VectorEnv:
-    return saved.make_envs(1, seed=0, process=PROCESS, workers="inline")
+    return saved.make_envs(1, seed=0, process=PROCESS, watched=True)
 
 
 def observation(records: dict[str, np.ndarray], saved: Saved) -> dict[str, np.ndarray]:

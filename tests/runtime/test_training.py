@@ -153,6 +153,29 @@ def test_simulators_that_can_be_saved_are_resumed_in_the_middle_of_episodes(tmp_
 
 
 @quick
+def test_environments_on_the_device_are_resumed(tmp_path):
+    check_resume("device:chase", tmp_path, 25, 61, device_steps=3)
+
+
+@quick
+def test_environments_on_the_device_train_as_those_of_the_host(tmp_path):
+    """One vector step a call: the order of a run is the same, so the run is."""
+    options = {"steps": 100, "train_ratio": 5.0}
+    one, two = (
+        run(tiny_run("device:chase", {**options, "device_steps": steps}), tmp_path / str(steps))
+        for steps in (0, 1)
+    )
+    for ours, theirs in zip(one.batches, two.batches, strict=True):
+        assert ours.data.keys() == theirs.data.keys()
+        assert all(ours.data[key].tobytes() == theirs.data[key].tobytes() for key in ours.data)
+        np.testing.assert_allclose(ours.deter, theirs.deter, atol=1e-5)
+    assert len(one.rows) == len(two.rows) >= 9
+    for ours, theirs in zip(one.rows, two.rows, strict=True):
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-3, atol=1e-4)
+
+
+@quick
 def test_row_of_a_stopped_interval_is_not_split(tmp_path):
     """Metrics collected before the stop were lost from the first row after the resume."""
     config = tiny_run(CARTPOLE, {"steps": 60, "log.every": 55, "train_ratio": 16.0})

@@ -1,0 +1,91 @@
+"""Where a run's environments and the driver that fits them are put together.
+
+The one place of the host that asks what a task is: environments written in JAX are stepped on the
+device, all others by the host. Everything else meets drivers and vector environments through the
+members that both kinds have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from dreamer_jax.device_envs.host import HostEnv
+from dreamer_jax.device_envs.vector import DeviceVectorEnv
+from dreamer_jax.envs.faults import FaultPolicy
+from dreamer_jax.envs.registry import in_jax, make_env
+from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.parallel import Compiled
+from dreamer_jax.replay import Replay
+from dreamer_jax.runtime.device_driver import DeviceDriver
+from dreamer_jax.runtime.driver import Driver
+
+Envs = VectorEnv | DeviceVectorEnv
+
+
+def make_envs(
+    config: Any,
+    number: int,
+    *,
+    seed: int,
+    process: int = 0,
+    watched: bool = False,
+    warn: Callable[[str], None] = print,
+) -> Envs:
+    """Make the environments of a config's task.
+
+    Args:
+        config: Whole config.
+        number: How many.
+        seed: Of the run.
+        process: Index of the host process.
+        watched: Whether `render` will be called after every vector step; keeps environments in
+            this process, and those on the device to one step a call.
+        warn: Receives one-line messages about environments that failed.
+
+    Raises:
+        UserError: If the task or an option is wrong.
+    """
+    make = partial(make_env, config.task, **config.env.to_dict())
+    # A run of an earlier version, or an imported one, lacks what is asked for by `get`.
+    if config.get("device_steps") and in_jax(config.task):
+        env = make()
+        if isinstance(env, HostEnv):
+            steps = 1 if watched else config.device_steps
+            return DeviceVectorEnv(env.device_env, number, seed=seed, process=process, steps=steps)
+        env.close()
+    workers = "inline" if watched else config.env_workers
+    faults = config.get("faults")
+    return VectorEnv(
+        make,
+        number,
+        seed=seed,
+        process=process,
+        workers=workers,
+        faults=FaultPolicy.from_config(faults) if faults else FaultPolicy(),
+        warn=warn,
+    )
+
+
+def make_driver(
+    envs: Envs,
+    compiled: Compiled,
+    replay: Replay | None,
+    *,
+    mode: str = "train",
+    role: str = "policy",
+) -> Driver | DeviceDriver:
+    """Return the driver of these environments.
+
+    Args:
+        envs: Freshly made.
+        compiled: Supplies the policy.
+        replay: Receives the records, if given.
+        mode: Of the policy, `train` or `eval`.
+        role: Stream of keys that the policy draws from.
+    """
+    if isinstance(envs, DeviceVectorEnv):
+        insert = None if replay is None else replay.add_many
+        return DeviceDriver(envs, compiled, insert, mode=mode, role=role)
+    return Driver(envs, compiled, None if replay is None else replay.add, mode=mode, role=role)

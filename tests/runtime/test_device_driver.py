@@ -1,0 +1,182 @@
+"""The driver on the device against the one on the host: the same records from the same parameters.
+
+The toy environment is made of integers and its policy of few layers, so records are compared bit
+for bit; latents to the rounding that another fusion of the same operations may bring.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import tiny_run
+
+from dreamer_jax.config import find_size
+from dreamer_jax.device_envs.chase import Chase
+from dreamer_jax.device_envs.vector import DeviceVectorEnv
+from dreamer_jax.envs.registry import in_jax
+from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.errors import UserError
+from dreamer_jax.parallel import Compiled, compile_agent
+from dreamer_jax.runtime.device_driver import DeviceDriver
+from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.environments import make_driver, make_envs
+from dreamer_jax.runtime.episodes import Episode
+from dreamer_jax.runtime.training import make_replay
+
+pytestmark = pytest.mark.usefixtures("cheap_compile")
+
+CONFIG = tiny_run("device:chase", {"agent.actor_outscale": 1.0})  # far from uniform
+ENV, NUMBER, SEED = Chase(cells=3, length=7), CONFIG.envs, 5
+
+
+@pytest.fixture(scope="module")
+def compiled(cheap_compile: None) -> Compiled:  # noqa: ARG001
+    return compile_agent(CONFIG, find_size(CONFIG.size), ENV.spaces)
+
+
+@pytest.fixture(scope="module")
+def params(compiled: Compiled) -> Any:
+    return compiled.acting(compiled.init())
+
+
+class Tape:
+    """Keeps what a driver inserts, one vector step after the other."""
+
+    def __init__(self, steps: int) -> None:
+        self.rows: list[dict[str, np.ndarray]] = []
+        self._steps = steps  # 0: single records without axis K
+
+    def __call__(self, records: dict[str, np.ndarray], deter: Any, stoch: Any) -> None:
+        record = records | {"deter": deter, "stoch": stoch}
+        parts = [record]
+        if self._steps:
+            parts = [{k: v[i] for k, v in record.items()} for i in range(self._steps)]
+        self.rows += [{k: np.array(v) for k, v in part.items()} for part in parts]
+
+
+def device(compiled: Compiled, steps: int, **options: Any) -> tuple[DeviceDriver, Tape]:
+    tape = Tape(steps)
+    envs = DeviceVectorEnv(ENV, NUMBER, seed=SEED, steps=steps)
+    return DeviceDriver(envs, compiled, tape, **options), tape
+
+
+def run(driver: Driver | DeviceDriver, params: Any, calls: int) -> list[tuple[int, Episode]]:
+    return [ended for _ in range(calls) for ended in driver.step(params)]
+
+
+def assert_same(ours: Tape, theirs: Tape, atol: float = 0.0) -> None:
+    assert len(ours.rows) == len(theirs.rows) > 0
+    for step, (mine, other) in enumerate(zip(ours.rows, theirs.rows, strict=True)):
+        assert mine.keys() == other.keys()
+        for key, value in mine.items():
+            assert value.dtype == other[key].dtype, key
+            limit = atol if key == "deter" else 0.0
+            np.testing.assert_allclose(
+                value, other[key], rtol=0, atol=limit, err_msg=f"{key} {step}"
+            )
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_records_are_those_of_the_host(compiled, params, mode):
+    steps, calls = 5, 6
+    ours, tape = device(compiled, steps, mode=mode)
+    ended = run(ours, params, calls)
+    with VectorEnv(ENV.on_host, NUMBER, seed=SEED, workers="inline") as envs:
+        expected = Tape(0)
+        host = Driver(envs, compiled, expected, mode=mode)
+        assert ended == run(host, params, steps * calls)
+        assert_same(tape, expected, atol=1e-6)
+        assert (ours.calls, ours.policy_steps) == (host.calls, host.policy_steps)
+    actions = np.stack([row["action/action"] for row in tape.rows])
+    last = np.stack([row["is_last"] for row in tape.rows])
+    assert (actions[last] == 0).all() and last.sum() > 5
+    assert len(np.unique(actions)) > 1 and {e.logs["log/caught"] > 0 for _, e in ended} == {
+        False, True,
+    }  # fmt: skip
+
+
+def test_how_steps_are_cut_into_calls_changes_nothing(compiled, params):
+    one, two = device(compiled, 1), device(compiled, 6)
+    assert run(one[0], params, 24) == run(two[0], params, 4)
+    assert_same(one[1], two[1])
+
+
+@pytest.mark.parametrize("calls", [0, 3])
+def test_continues_from_its_state(compiled, params, calls):
+    one, tape = device(compiled, 5)
+    run(one, params, calls)
+    arrays, host = one.state()
+    two, rest = device(compiled, 5)
+    assert two.load_state(arrays, host) == []
+    tape.rows.clear()
+    assert run(one, params, 4) == run(two, params, 4)
+    assert_same(tape, rest)
+    assert (one.calls, one.policy_steps) == (two.calls, two.policy_steps)
+    ours, theirs = one.state()[0], two.state()[0]
+    assert ours.keys() == theirs.keys()
+    assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+
+def test_state_of_other_environments_is_refused(compiled, params):
+    driver, _ = device(compiled, 2)
+    run(driver, params, 1)
+    arrays, host = driver.state()
+    other = DeviceDriver(DeviceVectorEnv(ENV, NUMBER + 1, seed=SEED), compiled, None)
+    with pytest.raises(UserError, match=f"has {NUMBER} environments on the device"):
+        other.load_state(arrays, host)
+
+
+def test_records_fill_the_replay(compiled, params):
+    config = tiny_run("device:chase")
+    with make_envs(config, NUMBER, seed=SEED) as envs:
+        replay = make_replay(config, envs.spaces, compiled)
+        driver = make_driver(envs, compiled, replay)
+        driver.step(params)
+        assert isinstance(driver, DeviceDriver)
+        assert replay.size == NUMBER * config.device_steps
+        driver.step(params)
+        assert replay.size == 2 * NUMBER * config.device_steps
+
+
+def test_one_environment_is_shown_and_the_loop_compiled_once(compiled, params):
+    driver, _ = device(compiled, 3)
+    assert driver.render(0) is None
+    run(driver, params, 2)
+    assert driver._rollout._loop._cache_size() == 1
+    places = np.asarray(driver._progress.records["places"])[1]
+    picture = driver.render(1)
+    agent = np.argwhere(picture[..., 0])[0] * ENV.cells // len(picture)
+    assert picture.dtype == np.uint8 and agent.tolist() == places[0].tolist()
+
+
+def test_what_a_task_is_decides_who_steps_it():
+    assert in_jax("device:chase") and in_jax("my_module:make")
+    assert not in_jax("gymnasium:CartPole-v1")
+    for task, options, kind in (
+        ("device:chase", {}, DeviceVectorEnv),
+        ("device:chase", {"device_steps": 0}, VectorEnv),
+        ("testing:chase", {}, VectorEnv),
+        ("dreamer_jax.device_envs.chase:Chase", {}, DeviceVectorEnv),
+        ("dreamer_jax.envs.testing:Chase", {}, VectorEnv),
+    ):
+        with make_envs(tiny_run(task, {"env_workers": "inline", **options}), 2, seed=0) as envs:
+            assert type(envs) is kind, task
+    with make_envs(tiny_run("device:chase"), 2, seed=0, watched=True) as envs:
+        assert isinstance(envs, DeviceVectorEnv) and envs.steps == 1
+
+
+def test_tiny_agents_of_bfloat16_fit_the_loop():
+    """A carry whose dtype changes from one step to the next cannot be looped."""
+    config = tiny_run("device:chase", {"compute_dtype": "bfloat16"})
+    agent = compile_agent(config, find_size(config.size), ENV.spaces)
+    driver, _ = device(agent, 3)
+    progress = jax.eval_shape(driver._rollout._first, jax.ShapeDtypeStruct((NUMBER,), np.uint32))
+    seeds = jax.ShapeDtypeStruct((NUMBER, 3), np.uint32)
+    acting = agent.agent.acting_params(agent.shape())
+    after, *_ = jax.eval_shape(
+        driver._rollout._roll, acting, progress, seeds, agent.key("policy"), np.uint32(0)
+    )
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, progress)
