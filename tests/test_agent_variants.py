@@ -15,7 +15,6 @@ from tiny import (
     VECTOR,
     B,
     D,
-    H,
     K,
     S,
     T,

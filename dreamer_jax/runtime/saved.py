@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 from dreamer_jax.parallel import Compiled, array_table, compile_agent, restore_arrays, to_host
 from dreamer_jax.runtime.checkpoint import Checkpointer, match_tree
