@@ -28,8 +28,10 @@ class _Suite(NamedTuple):
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "crafter": _Suite("dreamer_jax.envs.crafter", "crafter"),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
+    "minigrid": _Suite("dreamer_jax.envs.minigrid", "minigrid"),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
 }
 
