@@ -15,7 +15,7 @@ COMMANDS = {
     "train": "train an agent, or continue a run",
     "evaluate": "run episodes with a trained agent",
     "check": "see whether an environment keeps the contract, and what it costs",
-    "score": "print the benchmark's own score of a run (Crafter)",
+    "score": "print the benchmark's own score of runs (Crafter, BSuite)",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
 BAD_INPUT, RESUMABLE = 2, 75

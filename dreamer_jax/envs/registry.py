@@ -28,6 +28,7 @@ class _Suite(NamedTuple):
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "bsuite": _Suite("dreamer_jax.envs.bsuite", "bsuite"),
     "crafter": _Suite("dreamer_jax.envs.crafter", "crafter"),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),

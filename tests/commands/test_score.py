@@ -29,7 +29,9 @@ def test_crafter_runs_are_scored_by_their_achievements(tmp_path, capsys):
 
 def test_tasks_without_a_score_of_their_own_are_named(tmp_path):
     logdir = _write_run(tmp_path / "a", "atari:pong", [])
-    with pytest.raises(UserError, match=r"run of atari:pong, which has no score.*crafter"):
+    with pytest.raises(
+        UserError, match=r"run of atari:pong, which has no score.*crafter and bsuite"
+    ):
         run(["score", logdir])
 
 
