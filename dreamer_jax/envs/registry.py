@@ -33,6 +33,7 @@ _SUITES = {
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
     "minigrid": _Suite("dreamer_jax.envs.minigrid", "minigrid"),
+    "procgen": _Suite("dreamer_jax.envs.procgen", "procgen"),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
 }
 
