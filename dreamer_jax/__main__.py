@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train an agent, or continue a run",
     "evaluate": "run episodes with a trained agent",
     "check": "see whether an environment keeps the contract, and what it costs",
+    "score": "print the benchmark's own score of runs (Crafter, BSuite)",
     "selftest": "see whether this machine can train, and what to mend",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }

@@ -31,12 +31,16 @@ class _Suite(NamedTuple):
 
 _SUITES = {
     "atari": _Suite("dreamer_jax.envs.atari", "atari"),
+    "bsuite": _Suite("dreamer_jax.envs.bsuite", "bsuite"),
     "craftax": _Suite("dreamer_jax.device_envs.craftax_env", "craftax", in_jax=True),
+    "crafter": _Suite("dreamer_jax.envs.crafter", "crafter"),
     "device": _Suite("dreamer_jax.device_envs.chase", "", in_jax=True),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "dmlab": _Suite("dreamer_jax.envs.dmlab", ""),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
     "minecraft": _Suite("dreamer_jax.envs.minecraft", ""),
+    "minigrid": _Suite("dreamer_jax.envs.minigrid", "minigrid"),
+    "procgen": _Suite("dreamer_jax.envs.procgen", "procgen"),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
 }
 

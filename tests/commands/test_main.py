@@ -58,7 +58,7 @@ def test_help_names_every_command(monkeypatch, capsys, arguments):
     ("command", "hint"),
     [
         ("trian", "did you mean train?"),
-        ("xyz", "commands are train, evaluate, check, selftest, import_author"),
+        ("xyz", f"commands are {', '.join(COMMANDS)}"),
     ],
 )
 def test_unknown_command_is_refused(refused, command, hint):
