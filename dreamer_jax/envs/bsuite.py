@@ -63,7 +63,7 @@ class BSuite(DmEnvironment):
         record = super().step(action)
         if record["is_last"]:
             for key, total in self._read_totals().items():
-                record[f"log/{key}"] = np.float32(total - self._totals[key])
+                record[f"log/{key}"] = np.asarray(total - self._totals[key], np.float32)
         return record
 
     def _reseed(self, seed: int) -> None:

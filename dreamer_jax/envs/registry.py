@@ -32,6 +32,8 @@ _SUITES = {
     "crafter": _Suite("dreamer_jax.envs.crafter", "crafter"),
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
+    "locomotion": _Suite("dreamer_jax.envs.locomotion", "locomotion"),
+    "memorymaze": _Suite("dreamer_jax.envs.memorymaze", "memorymaze"),
     "minigrid": _Suite("dreamer_jax.envs.minigrid", "minigrid"),
     "procgen": _Suite("dreamer_jax.envs.procgen", "procgen"),
     "testing": _Suite("dreamer_jax.envs.testing", ""),
