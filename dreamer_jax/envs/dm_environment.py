@@ -56,6 +56,8 @@ class DmEnvironment:
         for path, spec in _flat(environment.observation_spec()):
             name = "/".join(map(str, path)) or "vector"
             leaf = _leaf(name, spec)
+            if not path and leaf.space.is_image:
+                name = "image"
             self._observed.append(_Observed(name, path, leaf.convert))
             obs[name] = leaf.space
         self._acted = [_acted(path, spec) for path, spec in _flat(environment.action_spec())]

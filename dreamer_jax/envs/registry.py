@@ -38,6 +38,8 @@ _SUITES = {
     "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
     "dmlab": _Suite("dreamer_jax.envs.dmlab", ""),
     "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
+    "locomotion": _Suite("dreamer_jax.envs.locomotion", "locomotion"),
+    "memorymaze": _Suite("dreamer_jax.envs.memorymaze", "memorymaze"),
     "minecraft": _Suite("dreamer_jax.envs.minecraft", ""),
     "minigrid": _Suite("dreamer_jax.envs.minigrid", "minigrid"),
     "procgen": _Suite("dreamer_jax.envs.procgen", "procgen"),

@@ -14,6 +14,7 @@ pytest.importorskip("dm_control")
 
 from dreamer_jax.envs.actions import random_actions
 from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.dmc import names
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space
@@ -50,6 +51,19 @@ def test_states_keep_the_contract_and_have_a_key_each():
     assert env.spaces.obs == {"position": Space(FLOAT, (3,)), "velocity": Space(FLOAT, (2,))}
     assert env.spaces.action == {"action": Space(FLOAT, (1,))}
     assert make_env("dmc:walker_walk").spaces.obs["height"] == Space(FLOAT, (1,))
+
+
+PROPRIO = """
+acrobot_swingup ball_in_cup_catch cartpole_balance cartpole_balance_sparse cartpole_swingup
+cartpole_swingup_sparse cheetah_run finger_spin finger_turn_easy finger_turn_hard hopper_hop
+hopper_stand pendulum_swingup reacher_easy reacher_hard walker_run walker_stand walker_walk
+""".split()
+VISION = [*PROPRIO, "quadruped_run", "quadruped_walk"]
+
+
+def test_the_tasks_of_both_published_benchmarks_are_there():
+    assert (len(PROPRIO), len(VISION)) == (18, 20)
+    assert set(VISION) <= set(names())  # the slow test of snapshots plays them all
 
 
 def test_names_with_underscores_in_both_parts_are_understood():
@@ -156,8 +170,6 @@ def test_a_snapshot_continues_bit_for_bit_in_another_instance(task):
 
 @pytest.mark.slow
 def test_snapshots_of_every_task_continue_bit_for_bit():
-    from dreamer_jax.envs.dmc import names
-
     wrong = []
     for task in names():
         first, second = make_env(f"dmc:{task}"), make_env(f"dmc:{task}")
