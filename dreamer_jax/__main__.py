@@ -58,7 +58,8 @@ def main() -> None:
         code = BAD_INPUT if isinstance(error, UserError) else FAULT
     except KeyboardInterrupt:
         print("interrupted; a training run continues from its last checkpoint", file=sys.stderr)
-        code = RESUMABLE
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(RESUMABLE)  # at once: not even a save under way is waited for
     sys.exit(code)
 
 

@@ -41,7 +41,7 @@ def encode_action(action: Mapping[str, jax.Array], spaces: Mapping[str, Space]) 
         value = action[key]
         lead = value.shape[: value.ndim - len(space.shape)]
         if space.classes is not None:
-            value = jax.nn.one_hot(value, space.classes)
+            value = jax.nn.one_hot(value.astype(jnp.int32), space.classes)
         parts.append(value.astype(jnp.float32).reshape(*lead, -1))
     return jnp.concatenate(parts, -1)
 

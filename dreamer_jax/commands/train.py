@@ -66,6 +66,9 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
             if not finished:
                 print(f"stopped; the same command with --logdir={logdir} continues")
             return FINISHED if finished else RESUMABLE
+    except KeyboardInterrupt:
+        training.checkpoints.abandon()
+        raise
     finally:
         training.close()
 

@@ -122,6 +122,10 @@ class Checkpointer:
             self._thread.join()
             self._thread = None
 
+    def abandon(self) -> None:
+        """Wait for no save any more: one under way may end with the process, as in a kill."""
+        self._thread = None
+
     def history(self) -> list[int]:
         """Return the steps of all checkpoint folders, newest first, unverified."""
         return sorted({step for step, _ in self._folders()}, reverse=True)

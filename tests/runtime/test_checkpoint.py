@@ -160,6 +160,19 @@ def test_save_returns_at_once_and_a_second_one_waits(make):
     assert saver.history() == [5, 3]
 
 
+def test_abandoned_save_is_not_waited_for(make):
+    """A second Ctrl-C waited for minutes where the replay was large."""
+    saver, release = make(), threading.Event()
+    saver.save(3, _arrays(), {}, before_commit=lambda: {"ok": release.wait(30)})
+    thread = saver._thread
+    saver.abandon()
+    saver.wait()
+    assert saver.history() == []
+    release.set()
+    thread.join()
+    assert saver.load().step == 3  # where the process lives on, so does the save
+
+
 def test_host_state_is_that_of_the_call_not_of_the_commit(make):
     """Counters and rings change while the thread writes; the checkpoint must be one moment."""
     saver, release = make(), threading.Event()
