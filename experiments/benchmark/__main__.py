@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmark {step,policy,replay,envs,device_envs,loop} [--option=value …]`.
+"""`python -m experiments.benchmark WHAT [--option=value …]`; `--help` lists what there is.
 
 Prints a table and can write JSON. `step --against=FILE` also runs a yardstick script with the same
 workload, in turn, so that a ratio can be taken on a machine whose speed drifts.
@@ -15,11 +15,15 @@ import jax
 from experiments.benchmark.device_envs import bench_device_envs
 from experiments.benchmark.envs import bench_envs
 from experiments.benchmark.loop import bench_loop
+from experiments.benchmark.parts import bench_parts
 from experiments.benchmark.replay import bench_replay
+from experiments.benchmark.scaling import bench_scaling
 from experiments.benchmark.step import bench_policy, bench_step
 
 BENCHMARKS = {
     "step": bench_step,
+    "parts": bench_parts,
+    "scaling": bench_scaling,
     "policy": bench_policy,
     "replay": bench_replay,
     "envs": bench_envs,
@@ -37,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", default="1m")
     parser.add_argument("--batch", type=int, default=16, help="rows, or environments")
     parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--horizon", type=int, default=15, help="imagined steps")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--steps", type=int, default=9, help="timed calls")
     parser.add_argument("--records", type=int, default=10_000, help="capacity of the replay")
@@ -46,6 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ratio", type=float, default=0.0, help="instead of the preset's (loop)")
     parser.add_argument("--workers", choices=["auto", "inline", "process", "ray"], default="auto")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", default="", help="PNG file (scaling)")
     parser.add_argument("--against", default="", help="yardstick script with the same options")
     return parser.parse_args(arguments)
 

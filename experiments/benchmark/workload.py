@@ -54,6 +54,7 @@ def build(args: argparse.Namespace) -> Compiled:
     """Return the compiled agent of a workload."""
     config = load_config("default")
     config.compute_dtype = args.dtype
+    config.agent.imag_horizon = args.horizon
     return compile_agent(config, find_size(args.size), workload_spaces(args.obs, args.action))
 
 

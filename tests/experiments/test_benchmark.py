@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments.benchmark.__main__ import BENCHMARKS, main, parse
+from experiments.benchmark.flops import count_flops
+from experiments.benchmark.scaling import draw
 
 TINY = "--size=32/8/2/1/8"
 
@@ -19,6 +23,51 @@ def test_replay_beside_a_copy_of_the_same_bytes():
     # 24 + 6 floats, reward, three flags; 32 floats and 32 classes of the latent.
     assert result["bytes"] == pytest.approx(640 * (4 * 30 + 4 + 3 + 4 * 32 + 32), rel=0.02)
     assert 1.0 <= result["bytes_over_raw"] <= 1.02
+
+
+def test_operations_are_counted_as_often_as_loops_run():
+    x, w = jnp.ones((3, 5)), jnp.ones((5, 5))
+    loop = lambda x, w: jax.lax.scan(lambda c, _: (c @ w, None), x, None, length=7)[0]
+    assert count_flops(loop, x, w) == 7 * 2 * 3 * 5 * 5
+    # The gradient of a product is two products, here of the loop's input and of its matrix.
+    assert count_flops(jax.grad(lambda *a: loop(*a).sum(), (0, 1)), x, w) == 3 * 7 * 2 * 3 * 5 * 5
+
+
+def test_operations_of_convolutions_conditions_and_compiled_calls():
+    picture, kernel = jnp.ones((2, 7, 7, 3)), jnp.ones((5, 5, 3, 11))
+    numbers = ("NHWC", "HWIO", "NHWC")
+    convolve = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", None, None, numbers)
+    assert count_flops(jax.jit(convolve), picture, kernel) == 2 * 2 * 7 * 7 * 11 * 5 * 5 * 3
+    square = lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x @ x, lambda x: x, x)
+    assert count_flops(square, jnp.ones((5, 5))) == 2 * 5**3
+
+
+@pytest.mark.slow
+def test_a_step_reports_all_that_it_promises():
+    result = BENCHMARKS["step"](parse(["step", TINY, "--batch=2", "--length=5", "--steps=3"]))
+    assert {
+        "ms_median",
+        "ms_p10",
+        "ms_p90",
+        "first_call_s",
+        "parameters",
+        "flops",
+        "peak_bytes",
+    } <= {*result}
+    assert result["flops"] > result["flops_by_xla"] / 2 > 0
+    assert 0 < result["share_of_large_product"] < 1
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_step():
+    result = BENCHMARKS["parts"](parse(["parts", TINY, "--batch=2", "--length=5", "--steps=3"]))
+    assert len(result) == 5 and all(value > 0 for value in result.values())
+
+
+def test_a_picture_of_how_cost_grows(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw({"batch=4": 3.0, "batch=8": 7.5, "envs=1": 0.3}, tmp_path / "cost.png")
+    assert (tmp_path / "cost.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("workers", ["inline", "process"])
