@@ -14,6 +14,7 @@ import numpy as np
 
 from dreamer_jax.envs.actions import random_actions
 from dreamer_jax.envs.spec import Env
+from dreamer_jax.errors import UserError
 
 _TRIAL_STEPS = 32
 _TRIAL_SECONDS = 1.0
@@ -41,6 +42,10 @@ def choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]:
     env = make()
     try:
         seconds = _median_step(env)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # simulators leave by sys.exit, too
+        return "process", f"one failed while it was timed ({error!r}), so they are kept apart"
     finally:
         env.close()
     mode, relation = ("process", "above") if seconds > _COSTLY_SECONDS else ("inline", "not above")

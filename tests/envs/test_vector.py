@@ -228,6 +228,14 @@ def test_auto_divides_costly_environments_only_and_says_why(monkeypatch, cost, m
         assert f"takes {cost * 1e3:.3f} ms" in env.mode_reason
 
 
+@pytest.mark.parametrize("fault", ["raise", "exit"])
+def test_auto_divides_environments_that_fail_while_they_are_timed(monkeypatch, fault):
+    """The failure ended the run before it began; it is one of those that a run survives."""
+    monkeypatch.setattr(placement, "cores", lambda: 2)
+    with VectorEnv(_make("testing:flaky", fault=fault), 2, seed=1) as env:
+        assert env.mode == "process" and "failed while it was timed" in env.mode_reason
+
+
 @pytest.mark.parametrize(("number", "cores"), [(1, 8), (3, 1)])
 def test_auto_stays_inline_where_there_is_nothing_to_divide(monkeypatch, number, cores):
     monkeypatch.setattr(placement, "cores", lambda: cores)
