@@ -79,7 +79,7 @@ class Learner:
         self._compiled, self._replay, self._on_skip = compiled, replay, on_skip
         self._train_state: TrainState = compiled.init()
         self.acting = compiled.acting(self._train_state)
-        self._carry: Carry = compiled.initial_carry(replay.batch_size)
+        self._carry: Carry = compiled.put_batch(compiled.initial_carry(replay.batch_size))
         self._follows = np.zeros(replay.batch_size, bool)
         self._pending: _Pending | None = None
 
@@ -174,10 +174,10 @@ class Learner:
     def load_state(self, arrays: dict[str, np.ndarray], host: dict[str, Any]) -> None:
         """Continue from `state`, bit for bit on one kind of device."""
         compiled = self._compiled
-        load = lambda tree, prefix: compiled.put_state(restore_arrays(tree, arrays, prefix))
-        self._train_state = load(self._train_state, "state/")
+        load = lambda tree, prefix: restore_arrays(tree, arrays, prefix)
+        self._train_state = compiled.put_state(load(self._train_state, "state/"))
         self.acting = load(self.acting, "acting/")
-        self._carry = restore_arrays(self._carry, arrays, "train_carry/")
+        self._carry = compiled.put_batch(load(self._carry, "train_carry/"))
         self.grad_steps, self.dropped = host["grad_steps"], host["dropped"]
         self.skipped, self._skipped_in_a_row = host["skipped"]
         if "pending" in host:

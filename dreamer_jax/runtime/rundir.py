@@ -19,6 +19,7 @@ FREE = (
     "log",
     "checkpoint",
     "evaluation",
+    "mesh",
 )
 
 

@@ -95,7 +95,7 @@ class Training:
         self.envs = make_envs(config, config.envs, seed=config.seed, warn=self.line.say)
         with ExitStack() as undo:  # no worker outlives what fails below
             undo.callback(self.envs.close)
-            self.compiled = compile_agent(config, size, self.envs.spaces)
+            self.compiled = compile_agent(config, size, self.envs.spaces, all_devices=True)
             self.replay = make_replay(config, self.envs.spaces, self.compiled)
             self.driver = make_driver(self.envs, self.compiled, self.replay)
             diagnosis = Diagnosis(rundir.diagnosis, config.stop_after_skips, self.line.say)
@@ -271,7 +271,7 @@ class Training:
 
     def _report(self) -> None:
         replayed, _ = self.learner.gather()
-        carry = self.compiled.initial_carry(self.config.batch_size)
+        carry = self.compiled.put_batch(self.compiled.initial_carry(self.config.batch_size))
         state = self.learner.train_state
         images, metrics = to_host(self.compiled.report(state, carry, replayed, self.driver.calls))
         self.metrics.add(metrics, prefix="report/")
