@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dreamer_jax.errors import UserError
@@ -136,3 +137,22 @@ def make_placement(fsdp: int, batch_size: int) -> Placement | None:
         return None
     types = (AxisType.Auto, AxisType.Auto)
     return Placement(jax.make_mesh((devices // fsdp, fsdp), AXES, axis_types=types))
+
+
+def own_rows(x: Any) -> np.ndarray:
+    """Return an array on the host; of one spread over processes by rows, this process's rows."""
+    if _is_here(x):
+        return np.asarray(x)
+    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+
+def gather(x: Any) -> np.ndarray:
+    """Return a whole array on the host; all processes must ask together."""
+    if _is_here(x):
+        return np.asarray(x)
+    return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+
+def _is_here(x: Any) -> bool:
+    return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated

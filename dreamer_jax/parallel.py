@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from dreamer_jax.agent import Agent
 from dreamer_jax.factory import Widths, compute_dtype, make_agent
-from dreamer_jax.mesh import Placement, make_placement
+from dreamer_jax.mesh import Placement, gather, make_placement, own_rows
 from dreamer_jax.ops.rows import all_rows
 from dreamer_jax.report import OpenLoop, report
 from dreamer_jax.types import Carry, Latent, Replayed, Space, Spaces, TrainState
@@ -48,9 +49,14 @@ class Compiled:
         self.agent = agent
         self.metric_names: list[str] = []
         self._placement = placement
+        # gloo, the CPU's collectives, deadlocks when programs of several devices overlap.
+        crowded = jax.process_count() > 1 and jax.local_device_count() > 1
+        self._wait = crowded and jax.default_backend() == "cpu"
         self._keys = {
             role: jax.random.fold_in(jax.random.key(seed), i) for i, role in enumerate(ROLES)
         }
+        if jax.process_count() > 1:  # updates share their noise, environments do not
+            self._keys["policy"] = jax.random.fold_in(self._keys["policy"], jax.process_index())
         to: dict[str, Any] = {role: {} for role in ("init", "train", "report", "acting")}
         if placement is not None:
             state, rows, whole = placement.state(self.shape()), placement.rows, placement.whole
@@ -91,6 +97,8 @@ class Compiled:
         Its randomness is a function of the seed and the number of updates done.
         """
         update = self._train(state, carry, replayed, self._keys["train"])
+        if self._wait:
+            jax.block_until_ready(update)
         return update._replace(acting=self._for_policy(update.acting))
 
     def policy(
@@ -121,7 +129,7 @@ class Compiled:
     def report(self, state: TrainState, carry: Carry, replayed: Replayed, step: int) -> OpenLoop:
         """Return losses and open-loop predictions on a batch; see `report.report`."""
         key = jax.random.fold_in(self._keys["report"], np.uint32(step))
-        return self._report(state, carry, replayed, key)
+        return jax.block_until_ready(self._report(state, carry, replayed, key))
 
     def cost(self, state: TrainState, carry: Carry, replayed: Replayed) -> dict[str, float]:
         """Return what XLA says of one update: FLOPs, and bytes at the peak of memory."""
@@ -145,6 +153,22 @@ class Compiled:
         if self._placement is None:
             return acting
         return jax.tree.map(lambda x: x.addressable_data(0), acting)
+
+    def whole_state(self, state: TrainState) -> Any:
+        """Return a train state as host arrays; all processes must ask together."""
+        return jax.tree.map(gather, state)
+
+    def exchange(self, *numbers: int) -> np.ndarray:
+        """Return the numbers `[processes, …]` of all processes, which must ask together.
+
+        Waits for everything that was started before. Numbers are below 2⁶² and not negative.
+        """
+        own = np.array([[number >> 31, number & 0x7FFFFFFF] for number in numbers], np.int32)
+        if jax.process_count() == 1:
+            both = own[None]
+        else:
+            both = np.asarray(multihost_utils.process_allgather(own))
+        return both[..., 0].astype(np.int64) << 31 | both[..., 1]
 
     def latent_spaces(self) -> tuple[Space, Space]:
         """Return the spaces of one stored latent: `deter` and `stoch`."""
@@ -224,8 +248,16 @@ def stop_trace(results: Any) -> None:
 
 
 def to_host(tree: Any) -> Any:
-    """Copy a tree of device arrays to NumPy, waiting for what is still in the making."""
-    return jax.tree.map(np.asarray, tree)
+    """Copy a tree of device arrays to NumPy, waiting for what is still in the making.
+
+    Of arrays that are spread over processes by rows: this process's rows.
+    """
+    return jax.tree.map(own_rows, tree)
+
+
+def processes() -> tuple[int, int]:
+    """Return which process of the run this is, and how many there are."""
+    return jax.process_index(), jax.process_count()
 
 
 def _name(path: Any, prefix: str) -> str:
@@ -235,7 +267,7 @@ def _name(path: Any, prefix: str) -> str:
 def name_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
     """Return host copies of a tree's leaves, named by their path, for a checkpoint."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path, prefix): np.array(leaf) for path, leaf in leaves}
+    return {_name(path, prefix): np.array(to_host(leaf)) for path, leaf in leaves}
 
 
 def array_table(tree: Any, prefix: str) -> dict[str, tuple[tuple[int, ...], Any]]:

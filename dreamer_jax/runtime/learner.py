@@ -41,6 +41,12 @@ class Ratio:
         self._owed -= whole
         return whole
 
+    def owes(self, policy_steps: int) -> bool:
+        """Return whether `due` would owe an update."""
+        if self._seen is None:
+            return True
+        return self._owed + (policy_steps - self._seen) * self._rate >= 1.0
+
     def state(self) -> dict[str, Any]:
         """Return the account, for a checkpoint."""
         return {"owed": self._owed, "seen": self._seen}
@@ -138,7 +144,8 @@ class Learner:
         self._skipped_in_a_row += 1
 
         def inputs() -> dict[str, np.ndarray]:
-            arrays = name_arrays(self._train_state, "state/") | name_arrays(self._carry, "carry/")
+            state = self._compiled.whole_state(self._train_state)
+            arrays = name_arrays(state, "state/") | name_arrays(self._carry, "carry/")
             return arrays if replayed is None else arrays | name_arrays(replayed, "batch/")
 
         if self._on_skip is not None:
@@ -147,7 +154,7 @@ class Learner:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and host state, the update in flight included."""
-        arrays = name_arrays(self._train_state, "state/")
+        arrays = name_arrays(self._compiled.whole_state(self._train_state), "state/")
         arrays |= name_arrays(self._carry, "train_carry/")
         arrays |= name_arrays(self.acting, "acting/")
         host: dict[str, Any] = {

@@ -48,6 +48,10 @@ class RunDir(NamedTuple):
         """Blocks shared by all checkpoints."""
         return self.root / "replay"
 
+    def part(self, process: int) -> RunDir:
+        """Return where a process of a run keeps what is its own: environments and replay."""
+        return self if process == 0 else RunDir(self.root / f"process{process:03d}")
+
     @property
     def diagnosis(self) -> Path:
         """State and batch of an update that was not finite."""
