@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     config.env_workers = "auto"  # auto, inline, process, or ray: actors of a cluster
     config.device_steps = 16  # vector steps a call of environments in JAX; 0: stepped by the host
     config.faults = _faults()
+    config.mesh = _mesh()
     config.agent = _agent()
     config.replay = _replay()
     config.log = _log()
@@ -40,6 +41,12 @@ def _faults() -> ConfigDict:
     faults.restarts = 100  # failures of environments after which the next one ends the run
     faults.invalid_values = "error"  # NaN, infinity, unknown class: error, or drop the episode
     return faults
+
+
+def _mesh() -> ConfigDict:
+    mesh = ConfigDict()
+    mesh.fsdp = 1  # devices that share one copy of parameters and optimiser; the rest is `data`
+    return mesh
 
 
 def _agent() -> ConfigDict:

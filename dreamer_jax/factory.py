@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from dreamer_jax.nets.decoder import Decoder
 from dreamer_jax.nets.encoder import Encoder, image_towers, stage_channels, stage_count
 from dreamer_jax.nets.heads import ActorHead, Head
 from dreamer_jax.nets.layers import Dtype
+from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.twohot import symexp_bins
 from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Space, Spaces
@@ -66,6 +68,7 @@ def make_agent(
     dtype: Dtype,
     replay_context: int = 1,
     sampler: Sampler = RANDOM,
+    by_rows: RowMap = all_rows,
 ) -> Agent:
     """Return the agent's pure functions.
 
@@ -76,6 +79,7 @@ def make_agent(
         dtype: Dtype that layers compute in.
         replay_context: 1 if batches bring a leading record with its stored latent, else 0.
         sampler: How latents and actions are drawn.
+        by_rows: How an update spreads rows over devices.
 
     Raises:
         UserError: If an option has no meaning or spaces cannot be learned from.
@@ -87,7 +91,9 @@ def make_agent(
     try:
         _check_widths(agent, widths, spaces)
         world_model = _make_world_model(agent, widths, spaces, dtype, sampler)
+        world_model = replace(world_model, by_rows=by_rows)
         behavior = _make_behavior(agent, widths, spaces, dtype, sampler)
+        behavior = replace(behavior, by_rows=by_rows)
         optimizer = _make_optimizer(agent)
     except ValueError as error:
         raise UserError(str(error)) from error

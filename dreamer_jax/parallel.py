@@ -1,7 +1,8 @@
-"""The one file that knows devices: mesh, placement, and the compiled functions of the agent.
+"""The one door between host and devices: the compiled functions of the agent, and transfers.
 
-A run on one device compiles without any sharding and pays for none. On several devices one mesh
-with axes `data` and `fsdp` spreads the rows of a batch and keeps parameters whole on each.
+A run on one device compiles without any sharding and pays for none. On several devices updates and
+reports run on all of them, with arrays where `mesh.py` puts them. The policy runs on one device of
+each process, whose environments are its own: its few rows would not get faster on more.
 """
 
 from __future__ import annotations
@@ -13,32 +14,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
 
 from dreamer_jax.agent import Agent
 from dreamer_jax.factory import Widths, compute_dtype, make_agent
+from dreamer_jax.mesh import Placement, gather, make_placement, own_rows
+from dreamer_jax.ops.rows import all_rows
 from dreamer_jax.report import OpenLoop, report
 from dreamer_jax.types import Carry, Latent, Replayed, Space, Spaces, TrainState
 
 ROLES = ("init", "train", "policy", "evaluation", "report")  # one stream of keys each
 
 
-def make_mesh() -> Mesh | None:
-    """Return the mesh over all devices, or None where there is just one.
-
-    Axis types are Auto: the partitioner places every intermediate array.
-    """
-    if jax.device_count() == 1:
-        return None
-    types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((jax.device_count(), 1), ("data", "fsdp"), axis_types=types)
-
-
 class Update(NamedTuple):
     """What one compiled update yields; all arrays may still be in the making."""
 
     state: TrainState
-    acting: dict[str, Any]  # parameters for `policy`, not donated with the state
+    acting: dict[str, Any]  # parameters for `policy`, not donated with the state, on one device
     carry: Carry
     latents: Latent  # [B, T, ...] packed
     metrics: jax.Array  # [M] scalars in the order of `Compiled.metric_names`
@@ -50,25 +42,38 @@ class Compiled:
     Args:
         agent: Pure functions.
         seed: Root of all keys.
-        mesh: Devices to spread over, or None for one device.
+        placement: Devices to spread over, or None for one device.
     """
 
-    def __init__(self, agent: Agent, seed: int = 0, mesh: Mesh | None = None) -> None:
+    def __init__(self, agent: Agent, seed: int = 0, placement: Placement | None = None) -> None:
         self.agent = agent
         self.metric_names: list[str] = []
-        self._mesh = mesh
+        self._placement = placement
+        # gloo, the CPU's collectives, deadlocks when programs of several devices overlap.
+        crowded = jax.process_count() > 1 and jax.local_device_count() > 1
+        self._wait = crowded and jax.default_backend() == "cpu"
         self._keys = {
             role: jax.random.fold_in(jax.random.key(seed), i) for i, role in enumerate(ROLES)
         }
-        self._init = jax.jit(agent.init)
-        self._train = jax.jit(self._update, donate_argnums=0)
+        if jax.process_count() > 1:  # updates share their noise, environments do not
+            self._keys["policy"] = jax.random.fold_in(self._keys["policy"], jax.process_index())
+        to: dict[str, Any] = {role: {} for role in ("init", "train", "report", "acting")}
+        if placement is not None:
+            state, rows, whole = placement.state(self.shape()), placement.rows, placement.whole
+            shardings: list[Any] = [state, whole, rows, rows, whole]
+            update = Update(*shardings)
+            results = {"init": state, "train": update, "report": whole, "acting": whole}
+            to = {name: {"out_shardings": sharding} for name, sharding in results.items()}
+        self._init = jax.jit(agent.init, **to["init"])
+        self._train = jax.jit(self._update, donate_argnums=0, **to["train"])
         self._policy = jax.jit(self._act, static_argnames="mode")
-        self._report = jax.jit(lambda *args: report(agent, *args))
-        self._acting = jax.jit(lambda s: jax.tree.map(jnp.copy, agent.acting_params(s)))
+        self._report = jax.jit(lambda *args: report(agent, *args), **to["report"])
+        copy = lambda state: jax.tree.map(jnp.copy, agent.acting_params(state))
+        self._acting = jax.jit(copy, **to["acting"])
 
     def init(self) -> TrainState:
         """Return the state before the first update."""
-        return self.put_state(self._init(self._keys["init"]))
+        return self._init(self._keys["init"])
 
     def key(self, role: str) -> jax.Array:
         """Return the root of a stream of keys, for loops that call the policy themselves."""
@@ -84,14 +89,17 @@ class Compiled:
 
     def acting(self, state: TrainState) -> dict[str, Any]:
         """Return a copy of the parameters that `policy` reads."""
-        return self._acting(state)
+        return self._for_policy(self._acting(state))
 
     def train(self, state: TrainState, carry: Carry, replayed: Replayed) -> Update:
         """Start one update and return; `state` is donated and must not be used again.
 
         Its randomness is a function of the seed and the number of updates done.
         """
-        return self._train(state, carry, replayed, self._keys["train"])
+        update = self._train(state, carry, replayed, self._keys["train"])
+        if self._wait:
+            jax.block_until_ready(update)
+        return update._replace(acting=self._for_policy(update.acting))
 
     def policy(
         self,
@@ -121,7 +129,7 @@ class Compiled:
     def report(self, state: TrainState, carry: Carry, replayed: Replayed, step: int) -> OpenLoop:
         """Return losses and open-loop predictions on a batch; see `report.report`."""
         key = jax.random.fold_in(self._keys["report"], np.uint32(step))
-        return self._report(state, carry, replayed, key)
+        return jax.block_until_ready(self._report(state, carry, replayed, key))
 
     def cost(self, state: TrainState, carry: Carry, replayed: Replayed) -> dict[str, float]:
         """Return what XLA says of one update: FLOPs, and bytes at the peak of memory."""
@@ -133,16 +141,34 @@ class Compiled:
         return cost
 
     def put_batch(self, tree: Any) -> Any:
-        """Start the transfer of a host batch; its rows are spread over the mesh."""
-        if self._mesh is None:
-            return jax.device_put(tree)
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(("data", "fsdp"))))
+        """Start the transfer of a batch or training carry; its rows are spread over the mesh."""
+        return jax.device_put(tree) if self._placement is None else self._placement.put_rows(tree)
 
     def put_state(self, tree: Any) -> Any:
-        """Place a tree whole on every device."""
-        if self._mesh is None:
-            return jax.device_put(tree)
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+        """Place a train state that lies on the host, or on one device."""
+        return jax.device_put(tree) if self._placement is None else self._placement.put_state(tree)
+
+    def _for_policy(self, acting: Any) -> Any:
+        """Return parameters on one device of this process, taken from their copies on all."""
+        if self._placement is None:
+            return acting
+        return jax.tree.map(lambda x: x.addressable_data(0), acting)
+
+    def whole_state(self, state: TrainState) -> Any:
+        """Return a train state as host arrays; all processes must ask together."""
+        return jax.tree.map(gather, state)
+
+    def exchange(self, *numbers: int) -> np.ndarray:
+        """Return the numbers `[processes, …]` of all processes, which must ask together.
+
+        Waits for everything that was started before. Numbers are below 2⁶² and not negative.
+        """
+        own = np.array([[number >> 31, number & 0x7FFFFFFF] for number in numbers], np.int32)
+        if jax.process_count() == 1:
+            both = own[None]
+        else:
+            both = np.asarray(multihost_utils.process_allgather(own))
+        return both[..., 0].astype(np.int64) << 31 | both[..., 1]
 
     def latent_spaces(self) -> tuple[Space, Space]:
         """Return the spaces of one stored latent: `deter` and `stoch`."""
@@ -175,25 +201,29 @@ class Compiled:
         return self.agent.policy(params, carry, obs, is_first, key, mode)
 
 
-def compile_agent(config: Any, size: Any, spaces: Spaces) -> Compiled:
-    """Build the agent that a config describes and wrap it for the devices at hand.
+def compile_agent(config: Any, size: Any, spaces: Spaces, *, all_devices: bool = False) -> Compiled:
+    """Build the agent that a config describes and compile it.
 
     Args:
         config: Whole config.
         size: Its row of the size table.
         spaces: Of the environment.
+        all_devices: Train on all devices of all processes; acting alone needs one.
 
     Raises:
-        UserError: If an option has no meaning or spaces cannot be learned from.
+        UserError: If an option has no meaning, spaces cannot be learned from, or the devices
+            cannot share the batch.
     """
+    placement = make_placement(config.mesh.fsdp, config.batch_size) if all_devices else None
     agent = make_agent(
         config.agent,
         Widths.from_size(size),
         spaces,
         dtype=compute_dtype(config.compute_dtype),
         replay_context=config.replay.context,
+        by_rows=all_rows if placement is None else placement.by_rows,
     )
-    return Compiled(agent, config.seed, make_mesh())
+    return Compiled(agent, config.seed, placement)
 
 
 def debug_nans(wanted: bool) -> AbstractContextManager[Any]:
@@ -218,8 +248,16 @@ def stop_trace(results: Any) -> None:
 
 
 def to_host(tree: Any) -> Any:
-    """Copy a tree of device arrays to NumPy, waiting for what is still in the making."""
-    return jax.tree.map(np.asarray, tree)
+    """Copy a tree of device arrays to NumPy, waiting for what is still in the making.
+
+    Of arrays that are spread over processes by rows: this process's rows.
+    """
+    return jax.tree.map(own_rows, tree)
+
+
+def processes() -> tuple[int, int]:
+    """Return which process of the run this is, and how many there are."""
+    return jax.process_index(), jax.process_count()
 
 
 def _name(path: Any, prefix: str) -> str:
@@ -229,7 +267,7 @@ def _name(path: Any, prefix: str) -> str:
 def name_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
     """Return host copies of a tree's leaves, named by their path, for a checkpoint."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path, prefix): np.array(leaf) for path, leaf in leaves}
+    return {_name(path, prefix): np.array(to_host(leaf)) for path, leaf in leaves}
 
 
 def array_table(tree: Any, prefix: str) -> dict[str, tuple[tuple[int, ...], Any]]:

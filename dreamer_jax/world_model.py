@@ -18,6 +18,7 @@ from flax import linen as nn
 from dreamer_jax.dynamics.protocol import Dynamics
 from dreamer_jax.nets.decoder import recon_loss
 from dreamer_jax.nets.layers import forward
+from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
 from dreamer_jax.types import Batch, Latent, Space, Spaces
 
@@ -67,6 +68,7 @@ class WorldModel:
     cont: nn.Module
     bins: np.ndarray
     cont_target_scale: float  # 1 − 1/discount_horizon with contdisc, otherwise 1
+    by_rows: RowMap = all_rows  # how sequences are spread over devices
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Return fresh parameters of all five modules."""
@@ -105,9 +107,23 @@ class WorldModel:
             is_first: `[B, T]` bool.
             key: Consumed for the posterior samples.
         """
+        noise = self.dynamics.observe_noise(key, is_first.shape)
+        rows = (start, obs, previous_action, is_first, noise)
+        used = {name: params[name] for name in ("encoder", "dynamics")}
+        observed: Observed = self.by_rows(self._observe, used, *rows)
+        return observed
+
+    def _observe(
+        self,
+        params: Params,
+        start: Latent,
+        obs: Mapping[str, jax.Array],
+        previous_action: Mapping[str, jax.Array],
+        is_first: jax.Array,
+        noise: jax.Array,
+    ) -> Observed:
         embed = forward(self.encoder, params["encoder"], obs)
         action = encode_action(previous_action, self.spaces.action)
-        noise = self.dynamics.observe_noise(key, is_first.shape)
         latent, post_logits = self.dynamics.observe(
             params["dynamics"], start, embed, action, is_first, noise
         )
@@ -132,6 +148,12 @@ class WorldModel:
 
         Names: `dyn`, `rep`, `reward`, `cont`, and `recon/<key>` of every observation key.
         """
+        used = {name: params[name] for name in ("decoder", "reward", "cont")}
+        losses: dict[str, jax.Array] = self.by_rows(self._losses, used, observed, batch)
+        chex.assert_shape(list(losses.values()), batch.reward.shape)
+        return losses
+
+    def _losses(self, params: Params, observed: Observed, batch: Batch) -> dict[str, jax.Array]:
         reward_logits = forward(self.reward, params["reward"], observed.feat)
         cont_logit = forward(self.cont, params["cont"], observed.feat)[..., 0]
         target = (1.0 - batch.is_terminal.astype(jnp.float32)) * self.cont_target_scale
@@ -145,5 +167,4 @@ class WorldModel:
         for name, raw in self.decode(params, observed.latent).items():
             space = self.spaces.obs[name]
             losses[f"recon/{name}"] = recon_loss(raw, batch.obs[name], space)
-        chex.assert_shape(list(losses.values()), batch.reward.shape)
         return losses

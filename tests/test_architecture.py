@@ -25,7 +25,8 @@ DEVICE = (
     *("ops", "distributions", "optim"),  # L1
     *("nets", "dynamics"),  # L2
     *("world_model", "behavior"),  # L3
-    *("agent", "report", "factory", "compat_options", "compat_pickle", "compat", "parallel"),  # L4
+    *("agent", "report", "factory", "compat_options", "compat_pickle", "compat"),  # L4
+    *("mesh", "processes", "parallel"),  # L4
 )
 GROUND = {"types", "errors"}
 ALLOWED = {

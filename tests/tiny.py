@@ -19,6 +19,7 @@ from dreamer_jax.agent import Agent
 from dreamer_jax.config import load_config
 from dreamer_jax.distributions import RANDOM, Sampler
 from dreamer_jax.factory import NETWORKS, Widths, make_agent
+from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces, TrainState
 
 B, T, H = 2, 5, 3
@@ -65,12 +66,21 @@ def tiny_agent(
     dtype: Any = F32,
     context: int = 1,
     sampler: Sampler = RANDOM,
+    by_rows: RowMap = all_rows,
     **options: Any,
 ) -> Agent:
     """Return an agent of the smallest widths; `options` override the `agent` section."""
     widths = Widths(D, HIDDEN, K, 1, 1, dict.fromkeys(NETWORKS, UNITS))
     config = tiny_config(**options)
-    return make_agent(config, widths, spaces, dtype=dtype, replay_context=context, sampler=sampler)
+    return make_agent(
+        config,
+        widths,
+        spaces,
+        dtype=dtype,
+        replay_context=context,
+        sampler=sampler,
+        by_rows=by_rows,
+    )
 
 
 def random_tree(shapes: Any, seed: int = 0) -> Any:
@@ -109,10 +119,12 @@ def random_values(space: Space, lead: tuple[int, ...], rng: np.random.Generator)
     return rng.normal(size=shape).astype(space.dtype)
 
 
-def random_batch(spaces: Spaces, seed: int = 0, context: int = 1, length: int = T) -> Replayed:
+def random_batch(
+    spaces: Spaces, seed: int = 0, context: int = 1, length: int = T, rows: int = B
+) -> Replayed:
     """Return a batch as replay hands it out; one row holds a truncation, one a termination."""
     rng = np.random.default_rng(seed)
-    lead = (B, length + context)
+    lead = (rows, length + context)
     flags = np.zeros((3, *lead), bool)
     is_first, is_last, is_terminal = flags
     is_last[:, context + 1] = is_first[:, context + 2] = True
@@ -127,9 +139,9 @@ def random_batch(spaces: Spaces, seed: int = 0, context: int = 1, length: int = 
     )
     latent = None
     if context:
-        stoch = rng.integers(0, K, (B, S)).astype(np.uint8)
-        latent = Latent(rng.normal(size=(B, D)).astype(np.float32), stoch)
-    return jax.tree.map(jnp.asarray, Replayed(records, latent, np.zeros(B, bool)))
+        stoch = rng.integers(0, K, (rows, S)).astype(np.uint8)
+        latent = Latent(rng.normal(size=(rows, D)).astype(np.float32), stoch)
+    return jax.tree.map(jnp.asarray, Replayed(records, latent, np.zeros(rows, bool)))
 
 
 def random_obs(spaces: Spaces, envs: int, seed: int = 0) -> dict[str, np.ndarray]:

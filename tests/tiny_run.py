@@ -58,11 +58,11 @@ def tiny_arguments(task: str, logdir: Path, **options: Any) -> list[str]:
 _AGENTS: dict[str, Compiled] = {}
 
 
-def shared_agent(config: Any, size: Any, spaces: Spaces) -> Compiled:
+def shared_agent(config: Any, size: Any, spaces: Spaces, all_devices: bool = False) -> Compiled:
     """Stand in for `compile_agent`: one agent per meaning of its arguments."""
     parts = (config.agent, config.replay.context, config.seed, config.compute_dtype, size, spaces)
     if repr(parts) not in _AGENTS:
-        _AGENTS[repr(parts)] = compile_agent(config, size, spaces)
+        _AGENTS[repr(parts)] = compile_agent(config, size, spaces, all_devices=all_devices)
     return _AGENTS[repr(parts)]
 
 

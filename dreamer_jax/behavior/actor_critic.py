@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from dreamer_jax.distributions import Sampler
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.percentile import ReturnStats, return_scale, update_return_stats
 from dreamer_jax.ops.returns import lambda_returns, survival_weight
+from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.slices import in_slices, mean_in_slices
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
 from dreamer_jax.types import Batch, Latent
@@ -58,6 +60,7 @@ class ActorCritic:
     slow_target: bool  # returns and baseline from the slow critic
     scaling: ReturnScaling
     slice_rows: int  # imagined states that heads see at once; 0: all
+    by_rows: RowMap = all_rows  # how starts and sequences are spread over devices
 
     def init(self, key: jax.Array, feat: jax.Array) -> dict[str, Any]:
         """Return fresh parameters of actor and critic for states like `feat`."""
@@ -103,13 +106,25 @@ class ActorCritic:
         observed, batch = self._starts(observed, batch)
         start = _flat(observed.latent)
         imagined = imagine(
-            world_model, self.actor, params, start, self.imag_horizon, self.sampler, key
+            world_model,
+            self.actor,
+            params,
+            start,
+            self.imag_horizon,
+            self.sampler,
+            key,
+            self.by_rows,
         )
         losses, stats, metrics, returns = self.imagined_losses(
             params, slow, stats, world_model, imagined
         )
         boot = returns[0].reshape(batch.reward.shape)
-        losses["replay_critic"] = self.replay_loss(params, slow, observed.feat, batch, boot)
+        critics = ({"critic": params["critic"]}, slow)
+        losses["replay_critic"] = self.by_rows(
+            lambda critics, *rows: self.replay_loss(*critics, *rows),
+            critics,
+            *(observed.feat, batch, boot),
+        )
         return losses, stats, metrics
 
     def imagined_losses(
@@ -178,11 +193,21 @@ class ActorCritic:
         def critic(params: Params, latent: Latent, weight: jax.Array, *given: Any) -> Any:
             return weight * self._critic_loss(params, feat(latent), *given), None
 
-        latent, given = _flat((imagined.latent, weight)), _flat((imagined.action, advantage))
-        actor_loss, entropy = mean_in_slices(actor, most, params["actor"], *latent, *given)
-        targets = _flat((returns, slow_value))
-        critic_loss, _ = mean_in_slices(critic, most, params["critic"], *latent, *targets)
-        return {"actor": actor_loss, "critic": critic_loss}, entropy
+        def means(params: Params, *arrays: Any) -> Any:
+            latent, weight, action, advantage, *targets = _flat(arrays)
+            first = (latent, weight)
+            actor_loss, entropy = mean_in_slices(
+                actor, most, params["actor"], *first, action, advantage
+            )
+            critic_loss, _ = mean_in_slices(critic, most, params["critic"], *first, *targets)
+            return {"actor": actor_loss, "critic": critic_loss}, entropy
+
+        learning = {name: params[name] for name in ("actor", "critic")}
+        arrays = (imagined.latent, weight, imagined.action, advantage, returns, slow_value)
+        result: tuple[dict[str, jax.Array], dict[str, jax.Array]] = self.by_rows(
+            means, learning, *arrays, in_axes=1, out_axes=None
+        )
+        return result
 
     def _actor_loss(
         self, params: Params, feat: jax.Array, action: Mapping[str, jax.Array], advantage: jax.Array
@@ -201,27 +226,33 @@ class ActorCritic:
         loss = twohot_loss(logits, returns, self.bins)
         return loss + self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
 
-    def _each_state(self, function: Callable[..., Any], *arrays: Any) -> Any:
+    def _each_state(self, function: Callable[..., Any], params: Any, *arrays: Any) -> Any:
         """Return `function` of arrays `[H, N, ...]`, computed over flat slices of states."""
-        lead = jax.tree.leaves(arrays)[0].shape[:2]
-        out = in_slices(function, self.slice_rows, *_flat(arrays))
-        return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
+
+        def evaluate(params: Any, *arrays: Any) -> Any:
+            lead = jax.tree.leaves(arrays)[0].shape[:2]
+            out = in_slices(partial(function, params), self.slice_rows, *_flat(arrays))
+            return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
+
+        return self.by_rows(evaluate, params, *arrays, in_axes=1, out_axes=1)
 
     def _judge(
         self, params: Params, slow: Params, world_model: WorldModel, imagined: Imagined
     ) -> tuple[jax.Array, ...]:
         """Return reward, continuation, value and slow value `[H + 1, N]`, without gradient."""
 
-        def judge(latent: Latent) -> tuple[jax.Array, ...]:
+        def judge(judges: Params, latent: Latent) -> tuple[jax.Array, ...]:
             feat = world_model.dynamics.feat(latent)
             return (
-                world_model.predict_reward(params, feat),
-                world_model.predict_cont(params, feat),
-                self.value(params["critic"], feat),
-                self.value(slow["critic"], feat),
+                world_model.predict_reward(judges, feat),
+                world_model.predict_cont(judges, feat),
+                self.value(judges["critic"], feat),
+                self.value(judges["slow"], feat),
             )
 
-        before, last = self._each_state(judge, imagined.latent), judge(imagined.last)
+        judges = sg({**params, "slow": slow["critic"]})
+        before = self._each_state(judge, judges, imagined.latent)
+        last = self.by_rows(judge, judges, imagined.last)
         joined = (jnp.concatenate([x, y[None]]) for x, y in zip(before, last, strict=True))
         return sg(tuple(joined))
 

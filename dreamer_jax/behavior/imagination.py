@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from dreamer_jax.distributions import ActionDistribution, Sampler, action_noise
 from dreamer_jax.nets.layers import forward
+from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.types import Latent, Space
 from dreamer_jax.world_model import WorldModel, encode_action
 
@@ -44,6 +45,7 @@ def imagine(
     horizon: int,
     sampler: Sampler,
     key: jax.Array,
+    by_rows: RowMap = all_rows,
 ) -> Imagined:
     """Roll the world model forward under the actor.
 
@@ -55,17 +57,23 @@ def imagine(
         horizon: H, steps to imagine.
         sampler: Draws actions; latents are drawn by the dynamics' own sampler.
         key: Consumed.
+        by_rows: How starts are spread over devices.
     """
     params, start = jax.lax.stop_gradient((params, start))
     dynamics, count = world_model.dynamics, start.deter.shape[0]
     action_key, latent_key = jax.random.split(key)
     noise = action_noise(sampler, action_key, actor.spaces, (horizon, count))
+    latent_noise = dynamics.observe_noise(latent_key, (horizon, count))
 
-    def act(latent: Latent, noise: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        action = actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
-        return encode_action(action, actor.spaces), action
+    def roll(params: Params, start: Latent, noise: Any, latent_noise: jax.Array) -> Any:
+        def act(latent: Latent, noise: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+            action = actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
+            return encode_action(action, actor.spaces), action
 
-    latents, last, actions = dynamics.imagine(
-        params["dynamics"], start, act, noise, dynamics.observe_noise(latent_key, (horizon, count))
+        return dynamics.imagine(params["dynamics"], start, act, noise, latent_noise)
+
+    used = {name: params[name] for name in ("dynamics", "actor")}
+    latents, last, actions = by_rows(
+        roll, used, start, noise, latent_noise, in_axes=(0, 1, 1), out_axes=(1, 0, 1)
     )
     return Imagined(latents, actions, last)

@@ -21,6 +21,7 @@ _LEAST = {
     "device_steps": 0,
     "batch_size": 1,
     "batch_length": 2,
+    "mesh.fsdp": 1,
     "replay.capacity": 1,
     "log.every": 0,
     "log.report_every": 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from absl import flags
@@ -12,8 +13,9 @@ from ml_collections import ConfigDict
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.config import find_size
-from dreamer_jax.errors import RunFault
-from dreamer_jax.parallel import debug_nans
+from dreamer_jax.errors import RunFault, UserError
+from dreamer_jax.parallel import debug_nans, processes
+from dreamer_jax.processes import start
 from dreamer_jax.runtime.checkpoint import Checkpointer
 from dreamer_jax.runtime.evaluation import describe
 from dreamer_jax.runtime.lock import RunLock
@@ -25,6 +27,11 @@ from dreamer_jax.runtime.training import Training
 
 FINISHED, RESUMABLE = 0, 75
 VIDEO_FPS = 30
+PROCESSES = (
+    ("processes", 0, "number of processes of this run, with --coordinator"),
+    ("process", -1, "which of them this is, from 0, with --coordinator"),
+    ("patience", 100, "seconds without a sign of life after which a host counts as lost"),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,8 +39,24 @@ def main(arguments: Sequence[str]) -> int:
     values = new_flags()
     arguments = define_config(values, "default", arguments)
     flags.DEFINE_string("logdir", "", "run directory; the same one resumes", flag_values=values)
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, or auto", flag_values=values)
+    for name, default, text in PROCESSES:
+        flags.DEFINE_integer(name, default, text, flag_values=values)
     parse(values, arguments)
-    return run_training(values.config, Path(values.logdir or default_logdir(values.config)))
+    lifeline = start(values.coordinator, values.processes, values.process, values.patience)
+    if processes()[1] > 1 and not values.logdir:
+        raise UserError("several processes need one --logdir that all of them see")
+    try:
+        code = run_training(values.config, Path(values.logdir or default_logdir(values.config)))
+    except UserError:
+        raise
+    except Exception:
+        if lifeline is not None:  # some collective fails first where a process was lost
+            lifeline.await_loss()
+        raise
+    if lifeline is not None:
+        lifeline.leave()
+    return code
 
 
 def default_logdir(config: ConfigDict) -> str:
@@ -54,16 +77,19 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
     # Whatever a person got wrong shows up before anything is written.
     training = Training(config, size, rundir)
     try:
-        with RunLock(logdir), StopRequest() as stop, debug_nans(config.debug_nans):
+        first = training.process == 0  # speaks and writes for all
+        lock = RunLock(logdir) if first else nullcontext()
+        with lock, StopRequest() as stop, debug_nans(config.debug_nans):
             print(training.describe(), flush=True)
-            if training.restore():
-                print(f"continuing after {training.driver.policy_steps:,} policy steps")
-            claim(rundir, plain)
+            if training.restore() and first:
+                print(f"continuing after {training.agreement.policy_steps:,} policy steps")
+            if first:
+                claim(rundir, plain)
             finished = training.run(stop)
             if finished and config.evaluation.episodes:
                 finish(training)
             check_saved(training.checkpoints)
-            if not finished:
+            if not finished and first:
                 print(f"stopped; the same command with --logdir={logdir} continues")
             return FINISHED if finished else RESUMABLE
     except KeyboardInterrupt:
@@ -94,6 +120,8 @@ def check_saved(checkpoints: Checkpointer) -> None:
 def finish(training: Training) -> None:
     """Evaluate, and leave score, learning curve and video for people to look at."""
     result, rundir = training.evaluate(), training.rundir
+    if result is None:
+        return
     curve, video = rundir.media / "learning_curve.png", rundir.media / "evaluation.mp4"
     with without_pictures(print):
         learning_curve(curve, {"": read_rows(rundir.metrics)}, training.config.task)

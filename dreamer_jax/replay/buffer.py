@@ -18,7 +18,7 @@ import numpy as np
 
 from dreamer_jax.replay import persistence
 from dreamer_jax.replay.persistence import Ledger, Snapshot
-from dreamer_jax.replay.sampling import Windows
+from dreamer_jax.replay.sampling import Move, Windows
 from dreamer_jax.replay.storage import Ring
 from dreamer_jax.types import Space
 
@@ -268,3 +268,21 @@ class Replay:
         if self.size:
             raise ValueError(f"restore needs an empty replay, this one holds {self.size} records")
         persistence.restore(Path(directory), manifest, self._families, self._windows, self._ledger)
+
+    def restore_moved(
+        self,
+        parts: Sequence[tuple[Path, Mapping[str, Any], Mapping[int, Move]]],
+        state: Mapping[str, Any],
+    ) -> None:
+        """Load streams of several snapshots as `dealing.restore_dealt` dealt them.
+
+        Args:
+            parts: Directory, manifest, and where each chosen stream goes.
+            state: Counters, queue and random state of this replay afterwards.
+
+        Raises:
+            UserError, CorruptReplayError: As `restore` does.
+        """
+        if self.size:
+            raise ValueError(f"restore needs an empty replay, this one holds {self.size} records")
+        persistence.restore_moved(parts, state, self._families, self._windows)

@@ -10,7 +10,7 @@ writes it again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,25 +184,51 @@ def restore(
     state, moves = redeal(old, streams)
     stored = [_stored(entry) for entry in manifest["blocks"]]
     _check_complete(stored, old, families)
-    for entry in stored:
-        ring = families[entry.block.family]
-        path = directory / entry.file
-        values = blocks.decode(path, entry.block, entry.checksum, ring.spaces)
-        move = moves[entry.block.stream]
-        begin = max(
-            old["oldest"][entry.block.stream],
-            # Where less fits than before, the newest stay.
-            state["count"][move.stream] - ring.capacity - move.shift,
-        )
-        skip = max(begin - entry.block.start, 0)
-        kept = {key: column[skip:] for key, column in values.items()}
-        ring.write(move.stream, entry.block.start + skip + move.shift, kept)
+    _load(directory, stored, old, state, dict(enumerate(moves)), families)
     _mark_seams(families["records"], old, state, moves)
     windows.load_state(state)
     # Blocks are cut the same way again only where neither streams nor their indices moved.
     if len(moves) == streams and manifest["block_length"] == ledger.block_length:
         ledger.use(directory)
         ledger.commit(stored)
+
+
+def restore_moved(
+    parts: Sequence[tuple[Path, Mapping[str, Any], Mapping[int, Move]]],
+    state: Mapping[str, Any],
+    families: Families,
+    windows: Windows,
+) -> None:
+    """Load chosen streams of several snapshots; see `Replay.restore_moved`."""
+    for directory, manifest, moves in parts:
+        check_manifest(manifest, {name: ring.spaces for name, ring in families.items()})
+        old, stored = manifest["state"], [_stored(entry) for entry in manifest["blocks"]]
+        _check_complete(stored, old, families)
+        chosen = (entry for entry in stored if entry.block.stream in moves)
+        _load(directory, chosen, old, state, moves, families)
+    windows.load_state(dict(state))
+
+
+def _load(
+    directory: Path,
+    stored: Iterable[Stored],
+    old: Mapping[str, Any],
+    state: Mapping[str, Any],
+    moves: Mapping[int, Move],
+    families: Families,
+) -> None:
+    """Copy blocks to where `moves` puts their streams, whose new counters `state` holds."""
+    for entry in stored:
+        ring = families[entry.block.family]
+        file = directory / entry.file
+        values = blocks.decode(file, entry.block, entry.checksum, ring.spaces)
+        move = moves[entry.block.stream]
+        # Where less fits than before, the newest stay.
+        fitting = state["count"][move.stream] - ring.capacity - move.shift
+        begin = max(old["oldest"][entry.block.stream], fitting)
+        skip = max(begin - entry.block.start, 0)
+        kept = {key: column[skip:] for key, column in values.items()}
+        ring.write(move.stream, entry.block.start + skip + move.shift, kept)
 
 
 def _stored(entry: Mapping[str, Any]) -> Stored:

@@ -41,6 +41,12 @@ class Ratio:
         self._owed -= whole
         return whole
 
+    def owes(self, policy_steps: int) -> bool:
+        """Return whether `due` would owe an update."""
+        if self._seen is None:
+            return True
+        return self._owed + (policy_steps - self._seen) * self._rate >= 1.0
+
     def state(self) -> dict[str, Any]:
         """Return the account, for a checkpoint."""
         return {"owed": self._owed, "seen": self._seen}
@@ -79,7 +85,7 @@ class Learner:
         self._compiled, self._replay, self._on_skip = compiled, replay, on_skip
         self._train_state: TrainState = compiled.init()
         self.acting = compiled.acting(self._train_state)
-        self._carry: Carry = compiled.initial_carry(replay.batch_size)
+        self._carry: Carry = compiled.put_batch(compiled.initial_carry(replay.batch_size))
         self._follows = np.zeros(replay.batch_size, bool)
         self._pending: _Pending | None = None
 
@@ -138,7 +144,8 @@ class Learner:
         self._skipped_in_a_row += 1
 
         def inputs() -> dict[str, np.ndarray]:
-            arrays = name_arrays(self._train_state, "state/") | name_arrays(self._carry, "carry/")
+            state = self._compiled.whole_state(self._train_state)
+            arrays = name_arrays(state, "state/") | name_arrays(self._carry, "carry/")
             return arrays if replayed is None else arrays | name_arrays(replayed, "batch/")
 
         if self._on_skip is not None:
@@ -147,7 +154,7 @@ class Learner:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and host state, the update in flight included."""
-        arrays = name_arrays(self._train_state, "state/")
+        arrays = name_arrays(self._compiled.whole_state(self._train_state), "state/")
         arrays |= name_arrays(self._carry, "train_carry/")
         arrays |= name_arrays(self.acting, "acting/")
         host: dict[str, Any] = {
@@ -174,10 +181,10 @@ class Learner:
     def load_state(self, arrays: dict[str, np.ndarray], host: dict[str, Any]) -> None:
         """Continue from `state`, bit for bit on one kind of device."""
         compiled = self._compiled
-        load = lambda tree, prefix: compiled.put_state(restore_arrays(tree, arrays, prefix))
-        self._train_state = load(self._train_state, "state/")
+        load = lambda tree, prefix: restore_arrays(tree, arrays, prefix)
+        self._train_state = compiled.put_state(load(self._train_state, "state/"))
         self.acting = load(self.acting, "acting/")
-        self._carry = restore_arrays(self._carry, arrays, "train_carry/")
+        self._carry = compiled.put_batch(load(self._carry, "train_carry/"))
         self.grad_steps, self.dropped = host["grad_steps"], host["dropped"]
         self.skipped, self._skipped_in_a_row = host["skipped"]
         if "pending" in host:

@@ -19,6 +19,7 @@ FREE = (
     "log",
     "checkpoint",
     "evaluation",
+    "mesh",
 )
 
 
@@ -46,6 +47,10 @@ class RunDir(NamedTuple):
     def replay(self) -> Path:
         """Blocks shared by all checkpoints."""
         return self.root / "replay"
+
+    def part(self, process: int) -> RunDir:
+        """Return where a process of a run keeps what is its own: environments and replay."""
+        return self if process == 0 else RunDir(self.root / f"process{process:03d}")
 
     @property
     def diagnosis(self) -> Path:

@@ -21,7 +21,7 @@ from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.actions import random_actions
 from dreamer_jax.parallel import Compiled, compile_agent
 from dreamer_jax.runtime.environments import Envs, make_driver, make_envs
-from dreamer_jax.runtime.training import make_replay
+from dreamer_jax.runtime.experience import make_replay
 from experiments.benchmark.workload import WARMUP
 
 

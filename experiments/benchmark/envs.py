@@ -19,7 +19,7 @@ from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.driver import Driver
-from dreamer_jax.runtime.training import replay_columns
+from dreamer_jax.runtime.experience import replay_columns
 from dreamer_jax.types import Space
 from experiments.benchmark.workload import WARMUP
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.replay import Replay
-from dreamer_jax.runtime.training import replay_columns
+from dreamer_jax.runtime.experience import replay_columns
 from dreamer_jax.types import Space
 from experiments.benchmark.workload import (
     WARMUP,

@@ -24,7 +24,7 @@ from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.environments import make_driver, make_envs
 from dreamer_jax.runtime.episodes import Episode
-from dreamer_jax.runtime.training import make_replay
+from dreamer_jax.runtime.experience import make_replay
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
 

@@ -16,8 +16,8 @@ from dreamer_jax.envs.testing import Counting
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.parallel import Compiled, compile_agent, to_host
 from dreamer_jax.runtime.driver import Driver, replay_record
+from dreamer_jax.runtime.experience import make_replay
 from dreamer_jax.runtime.learner import Learner
-from dreamer_jax.runtime.training import make_replay
 from dreamer_jax.types import Record
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")

@@ -16,8 +16,8 @@ from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.parallel import Compiled, compile_agent, name_arrays, to_host
 from dreamer_jax.replay import Replay, Slots
 from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.experience import make_replay
 from dreamer_jax.runtime.learner import Learner, Ratio
-from dreamer_jax.runtime.training import make_replay
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
 
