@@ -86,7 +86,10 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
     [
         # Command line.
         (["extra"], "unexpected argument 'extra'; options are written --name=value"),
-        (["--conifg=debug"], "unknown option --conifg; options are --config, --coordinator, --logdir"),
+        (
+            ["--conifg=debug"],
+            "unknown option --conifg; options are --config, --coordinator, --logdir",
+        ),
         (["--config", "debug"], "write --config=PRESET or --config=PATH"),
         (["--config=debgu"], "no preset 'debgu'; did you mean debug?"),
         (["--config=nowhere.py"], "config file nowhere.py does not exist"),
