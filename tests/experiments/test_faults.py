@@ -103,6 +103,8 @@ def test_soak_tells_growth_from_noise():
     )
     row = slopes(steady)
     assert row["as promised"] and abs(row["MiB per 1e5"]) < 1 and row["ms an update"] == 10
+    paused = steady + np.array([0, 500, 0, 0, 0]) * (updates[:, None] > 1e5)
+    assert slopes(paused)["as promised"]
     for column, growth in ((1, 1e-8 * updates**2), (2, updates * 3e-4), (3, updates > 1e5)):
         grown = steady.copy()
         grown[:, column] += growth
