@@ -112,6 +112,7 @@ class Lifeline:
         self._leaving = False
         self._ended = threading.Event()  # never set: a loss ends the process meanwhile
         self._sockets: list[socket.socket] = []
+        self._watchers: list[threading.Thread] = []
         if jax.process_index() == 0:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             with socket.create_server(("", 0), family=family) as server:
@@ -124,14 +125,23 @@ class Lifeline:
             self._watch(socket.create_connection((address, int(port)), max(patience, 30)), patience)
 
     def leave(self) -> None:
-        """Say farewell, so that the others do not take the end of this process for a loss."""
+        """End together: the others do not take it for a loss, and process 0 goes last.
+
+        It holds the service of `jax.distributed`, without which the others would abort.
+        """
         self._leaving = True
+        if jax.process_index():
+            jax.distributed.shutdown()
         for each in self._sockets:
             try:
                 each.sendall(FAREWELL)
                 each.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # it has left already
+        if jax.process_index() == 0:
+            for watcher in self._watchers:
+                watcher.join()
+            jax.distributed.shutdown()
 
     def await_loss(self) -> None:
         """Return if no other process is found lost; an error may be known before its cause."""
@@ -154,7 +164,9 @@ class Lifeline:
             if said != FAREWELL and not self._leaving:
                 give_up(f"process {peer} was lost")
 
-        threading.Thread(target=wait, name="lifeline", daemon=True).start()
+        watcher = threading.Thread(target=wait, name="lifeline", daemon=True)
+        self._watchers.append(watcher)
+        watcher.start()
 
 
 def _keep_alive(connection: socket.socket, patience: int) -> None:

@@ -72,7 +72,7 @@ def check(meshes: dict[str, dict[str, np.ndarray]]) -> None:
             vector = name.endswith(("bias", "scale", "count", "grad_steps", "low", "high"))
             assert share == 1.0 or not vector, name
         kernels = [name for name, share in state.items() if share < 1.0]
-        assert (len(kernels) >= 12) == (fsdp > 1)
+        assert (len(kernels) >= 6) == (fsdp > 1)
         # What replay gets back, and what the next batch starts from, is spread like the rows.
         for part in ("Carry", "Latent"):
             assert set(shares(result, part).values()) == {1 / (data * fsdp)}
@@ -83,6 +83,7 @@ def test_a_mesh_computes_what_one_device_computes(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("keys", sorted(sharded_updates.SPACES))
 def test_all_meshes_compute_what_one_device_computes(tmp_path, keys):
     """Data only, state only and mixed, on 1, 2, 4 and 8 devices, for every kind of key."""

@@ -93,6 +93,10 @@ def load(logdir: Path, count: int) -> list[Checkpoint]:
     return [part for part in parts if part is not None]
 
 
+def total_steps(parts: list[Checkpoint]) -> int:
+    return sum(part.host["driver"]["policy_steps"] for part in parts)
+
+
 def check_rows(logdir: Path) -> list[dict[str, Any]]:
     """Check that counters only grow, and that updates are what the steps of all are worth."""
     rows = list(read_rows(logdir / "metrics.jsonl"))
@@ -123,15 +127,12 @@ def test_processes_finish_and_write_everything_once(crew, devices):
     crew.start(2, devices=devices, steps=120, mesh__fsdp=2)
     assert crew.wait() == [0, 0], crew.said(0) + crew.said(1)
     rows = check_rows(crew.logdir)
-    assert rows[-1]["policy_steps"] >= 120
     one, two = load(crew.logdir, 2)
     assert any(k.startswith("state/") for k in one.arrays)
     assert not any(k.startswith(("state/", "acting/")) for k in two.arrays)
     assert one.step == two.step and one.host["ratio"] == two.host["ratio"]
-    for name in ("calls",):
-        assert one.host["driver"][name] == two.host["driver"][name]
-    total = sum(part.host["driver"]["policy_steps"] for part in (one, two))
-    assert total == rows[-1]["policy_steps"]
+    assert one.host["driver"]["calls"] == two.host["driver"]["calls"]
+    assert max(120, rows[-1]["policy_steps"]) <= total_steps([one, two]) < 128
     assert "updates/s" in crew.said(0) and "updates/s" not in crew.said(1)
 
 
@@ -147,11 +148,11 @@ def test_another_number_of_processes_continues(crew, counts):
     assert crew.wait() == [75] * before, crew.said(0)
     parts = load(crew.logdir, before)
     assert len({part.step for part in parts}) == 1
-    steps = sum(part.host["driver"]["policy_steps"] for part in parts)
+    steps = total_steps(parts)
     crew.start(after, steps=steps + 40)
     assert crew.wait() == [0] * after, crew.said(0)
     assert "continuing after" in crew.said(0)
-    rows = check_rows(crew.logdir)
-    assert rows[-1]["policy_steps"] >= steps + 40
+    check_rows(crew.logdir)
+    assert total_steps(load(crew.logdir, after)) >= steps + 40
     streams = sum(len(p.host["replay"]["state"]["count"]) for p in load(crew.logdir, after))
     assert streams == OPTIONS["envs"]
