@@ -2,7 +2,7 @@
 
     rows        [B, ...], [N, ...]   over both axes
     state       every large tensor over `fsdp`, along its largest axis that divides
-    parameters  whole on every device from the start of an update to its last gradient
+    parameters  whole on every device while functions of rows read them
 
 Functions of rows run on each device's own rows (`Placement.by_rows`): a recurrence then holds no
 communication, and weight gradients are summed once, after it. Left to the partitioner they would
