@@ -51,7 +51,14 @@ def _mesh() -> ConfigDict:
 
 def _agent() -> ConfigDict:
     agent = ConfigDict()
-    # Networks (SPEC 2-5).
+    _set_networks(agent)
+    _set_losses(agent)
+    _set_optimizer(agent)
+    return agent
+
+
+def _set_networks(agent: ConfigDict) -> None:
+    """Set what the modules are made of (SPEC 2-5)."""
     agent.groups = 32  # categorical latents
     agent.blocks = 8  # blocks of the recurrent core
     agent.decoder_blocks = 8  # blocks of the image decoder's first layer
@@ -71,7 +78,10 @@ def _agent() -> ConfigDict:
     agent.actor_min_std = 0.1
     agent.actor_max_std = 1.0
     agent.bins = 255  # two-hot bins of reward and critic
-    # Losses (SPEC 6-7).
+
+
+def _set_losses(agent: ConfigDict) -> None:
+    """Set what is learned (SPEC 6-7)."""
     agent.loss_scales = ConfigDict(
         {
             "recon": 1.0,  # each observation key
@@ -100,7 +110,10 @@ def _agent() -> ConfigDict:
     agent.return_low = 5.0  # percentile
     agent.return_high = 95.0  # percentile
     agent.return_limit = 1.0  # smallest return scale
-    # Optimiser (SPEC 8).
+
+
+def _set_optimizer(agent: ConfigDict) -> None:
+    """Set how it is learned (SPEC 8)."""
     agent.learning_rate = 4e-5
     agent.actor_learning_rate = 0.0  # 0: the same as learning_rate
     agent.critic_learning_rate = 0.0  # 0: the same as learning_rate
@@ -112,7 +125,6 @@ def _agent() -> ConfigDict:
     agent.beta2 = 0.999
     agent.epsilon = 1e-20
     agent.weight_decay = 0.0  # decoupled, kernels only
-    return agent
 
 
 def _replay() -> ConfigDict:

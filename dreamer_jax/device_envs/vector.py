@@ -8,7 +8,6 @@ with `is_last` is delivered, and the step after it ignores the action and delive
 from __future__ import annotations
 
 import math
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -102,12 +101,7 @@ class DeviceVectorEnv:
     def __enter__(self) -> DeviceVectorEnv:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _with_logs(self, records: Record) -> Record:

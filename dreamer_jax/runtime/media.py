@@ -6,7 +6,6 @@ Invariant: a file of that name is whole; it is written beside its place and move
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.whole import replacing
 
 _OBSERVING = (44, 160, 44)
 _IMAGINING = (214, 39, 40)
@@ -90,7 +90,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
     # The chroma planes of yuv420p have half the size, so both sides must be even.
     odd = ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0))
     frames = np.pad(frames, odd, mode="edge")
-    with _replacing(path) as temp, av.open(str(temp), "w", format="mp4") as container:
+    with replacing(path) as temp, av.open(str(temp), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
@@ -116,7 +116,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
         from PIL import Image
     except ImportError as error:
         raise _missing("Pillow") from error
-    with _replacing(path) as temp:
+    with replacing(path) as temp:
         Image.fromarray(image).save(temp, format="PNG")
 
 
@@ -160,25 +160,13 @@ def learning_curve(
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-    with _replacing(path) as temp:
+    with replacing(path) as temp:
         FigureCanvasAgg(figure).print_png(str(temp))
 
 
 def _points(rows: list[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
     found = [(row["policy_steps"], row[name]) for row in rows if row.get(name) is not None]
     return [step for step, _ in found], [value for _, value in found]
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path whose file becomes `path` if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temp
-        os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
 
 
 def _missing(package: str) -> MissingPackage:

@@ -38,7 +38,7 @@ def bench_envs(args: argparse.Namespace) -> dict[str, Any]:
         for env in bare:
             env.close()
     with VectorEnv(make, args.batch, seed=0, workers=args.workers) as envs:
-        together = _vector_seconds(envs, args.steps)
+        together = vector_seconds(envs, args.steps)
         driven = _driver_seconds(envs, args.steps)
         mode = envs.mode
     calls = args.steps * args.batch
@@ -74,7 +74,7 @@ def _bare_seconds(envs: list[Env], steps: int) -> float:
     return spent
 
 
-def _vector_seconds(envs: VectorEnv, steps: int) -> float:
+def vector_seconds(envs: VectorEnv, steps: int) -> float:
     """Return the time of the vector environment's calls."""
     rng, spent = np.random.default_rng(0), 0.0
     envs.reset()

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamer_jax.__main__ import RESUMABLE
+from dreamer_jax.runtime.whole import replacing
 from experiments.sweep.plan import Run
-from experiments.sweep.whole import replacing
 
 # A run that is told to end before it listens for signals is as resumable as one that checkpointed.
 STOPPED = (RESUMABLE, -signal.SIGTERM, -signal.SIGINT)

@@ -16,9 +16,9 @@ import numpy as np
 from dreamer_jax.runtime.media import MissingPackage
 from dreamer_jax.runtime.metrics import read_rows
 from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.whole import replacing
 from experiments.sweep.plan import Run
 from experiments.sweep.progress import has_score
-from experiments.sweep.whole import replacing
 
 _POINTS = 100  # of the mean
 _SMOOTHED = 40  # points of one seed; more rows are averaged down to that

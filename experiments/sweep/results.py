@@ -14,9 +14,9 @@ from typing import Any
 
 from dreamer_jax.runtime.metrics import read_rows
 from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.whole import replacing
 from experiments.sweep.plan import Run
 from experiments.sweep.progress import has_score
-from experiments.sweep.whole import replacing
 
 AXES = ("env_steps", "policy_steps", "grad_steps")
 KINDS = ("episode", "eval")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from learning_options import SMALL
 
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.config import load_config
@@ -22,21 +23,11 @@ pytestmark = pytest.mark.usefixtures("cheap_compile")
 THRESHOLD = 6.0
 
 OPTIONS = {
+    **SMALL,
     "task": "testing:chase",
     "steps": 10_000,
-    "size": "64/16/4/2/32",
-    "envs": 16,
-    "batch_size": 8,
-    "batch_length": 16,
-    "train_ratio": 8.0,  # one update per step of all environments
-    "agent.groups": 8,
-    "agent.blocks": 4,
-    "agent.imag_horizon": 8,
-    # Ten times the quickstart's and more: few updates, and a task that forgives it.
-    "agent.learning_rate": 3e-3,
     "agent.actor_learning_rate": 3e-3,
     "agent.critic_learning_rate": 3e-3,
-    "agent.warmup": 100,
     "evaluation.episodes": 48,
     "evaluation.envs": 16,
 }

@@ -7,6 +7,7 @@ on sixteen, with these rates, it learns to stay alive and no more, stepped by th
 from __future__ import annotations
 
 import pytest
+from learning_options import SMALL
 
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.config import load_config
@@ -15,21 +16,12 @@ from dreamer_jax.runtime.metrics import read_rows
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_compile")]
 
 OPTIONS = {
+    **SMALL,
     "task": "device:chase",
     "steps": 16_000,
-    "size": "64/16/4/2/32",
-    "envs": 16,
     "device_steps": 4,
-    "batch_size": 8,
-    "batch_length": 16,
-    "train_ratio": 8.0,  # one update per step of all environments
-    "agent.groups": 8,
-    "agent.blocks": 4,
-    "agent.imag_horizon": 8,
-    "agent.learning_rate": 3e-3,
     "agent.actor_learning_rate": 3e-3,
     "agent.critic_learning_rate": 3e-3,
-    "agent.warmup": 100,
     "evaluation.episodes": 64,
     "evaluation.envs": 16,
 }

@@ -9,23 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from learning_options import SMALL
 
 from dreamer_jax.runtime.metrics import read_rows
 
 UPDATES = 500
 OPTIONS = {
+    **SMALL,
     "task": "testing:chase",
     "steps": 16 * UPDATES,
-    "size": "64/16/4/2/32",
-    "envs": 16,
-    "batch_size": 8,
-    "batch_length": 16,
-    "train_ratio": 8.0,  # one update per step of all environments
-    "agent.groups": 8,
-    "agent.blocks": 4,
-    "agent.imag_horizon": 8,
-    "agent.learning_rate": 3e-3,
-    "agent.warmup": 100,
     "log.every": 400,
     "log.report_every": 4000,
 }

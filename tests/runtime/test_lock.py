@@ -31,9 +31,12 @@ def test_second_run_is_refused_with_directory_and_holder(tmp_path):
 
 def test_release_lets_the_next_run_in(tmp_path):
     first = RunLock(tmp_path)
+    with pytest.raises(UserError, match="another run"):
+        RunLock(tmp_path)
     first.release()
     first.release()
-    RunLock(tmp_path).release()
+    with RunLock(tmp_path):
+        assert f"pid {os.getpid()} " in (tmp_path / ".lock").read_text()
 
 
 def test_lock_of_another_process_ends_with_it_however_it_ends(tmp_path):
