@@ -167,9 +167,10 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
     rollout = imagine(
         model, behavior.actor, params, starts, behavior.imag_horizon, agent.sampler, key
     )
-    for part, before, last in zip(Latent._fields, rollout.latent, rollout.last, strict=True):
-        later = jnp.concatenate([before[1:], last[None]])
-        out[f"imag_{part}"] = later.swapaxes(0, 1)
+    later = jnp.concatenate([rollout.feat[1:], rollout.last[None]]).swapaxes(0, 1)
+    width, shape = starts.deter.shape[-1], starts.stoch.shape[1:]
+    out["imag_deter"] = later[..., :width]
+    out["imag_stoch"] = later[..., width:].reshape(*later.shape[:2], *shape)
     out |= {f"imag_act/{name}": v.swapaxes(0, 1) for name, v in rollout.action.items()}
     return {f"probe/{name}": value for name, value in out.items()}
 

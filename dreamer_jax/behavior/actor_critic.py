@@ -24,7 +24,7 @@ from dreamer_jax.ops.returns import lambda_returns, survival_weight
 from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.slices import in_slices, mean_in_slices
 from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
-from dreamer_jax.types import Batch, Latent
+from dreamer_jax.types import Batch
 from dreamer_jax.world_model import Observed, WorldModel
 
 Params = Mapping[str, Any]
@@ -155,7 +155,7 @@ class ActorCritic:
         advantage = (returns - value[:-1]) / scale
 
         losses, entropy = self._mean_losses(
-            params, world_model, imagined, weight[:-1], advantage, returns, slow_value[:-1]
+            params, imagined, weight[:-1], advantage, returns, slow_value[:-1]
         )
         metrics = {
             "imag/reward": reward.mean(),
@@ -173,7 +173,6 @@ class ActorCritic:
     def _mean_losses(
         self,
         params: Params,
-        world_model: WorldModel,
         imagined: Imagined,
         weight: jax.Array,
         advantage: jax.Array,
@@ -184,18 +183,18 @@ class ActorCritic:
 
         All arrays `[H, N]`; see `_actor_loss` and `_critic_loss`.
         """
-        feat, most = world_model.dynamics.feat, self.slice_rows
+        most = self.slice_rows
 
-        def actor(params: Params, latent: Latent, weight: jax.Array, *given: Any) -> Any:
-            loss, entropy = self._actor_loss(params, feat(latent), *given)
+        def actor(params: Params, feat: jax.Array, weight: jax.Array, *given: Any) -> Any:
+            loss, entropy = self._actor_loss(params, feat, *given)
             return weight * loss, entropy
 
-        def critic(params: Params, latent: Latent, weight: jax.Array, *given: Any) -> Any:
-            return weight * self._critic_loss(params, feat(latent), *given), None
+        def critic(params: Params, feat: jax.Array, weight: jax.Array, *given: Any) -> Any:
+            return weight * self._critic_loss(params, feat, *given), None
 
         def means(params: Params, *arrays: Any) -> Any:
-            latent, weight, action, advantage, *targets = _flat(arrays)
-            first = (latent, weight)
+            feat, weight, action, advantage, *targets = _flat(arrays)
+            first = (feat, weight)
             actor_loss, entropy = mean_in_slices(
                 actor, most, params["actor"], *first, action, advantage
             )
@@ -203,7 +202,7 @@ class ActorCritic:
             return {"actor": actor_loss, "critic": critic_loss}, entropy
 
         learning = {name: params[name] for name in ("actor", "critic")}
-        arrays = (imagined.latent, weight, imagined.action, advantage, returns, slow_value)
+        arrays = (imagined.feat, weight, imagined.action, advantage, returns, slow_value)
         result: tuple[dict[str, jax.Array], dict[str, jax.Array]] = self.by_rows(
             means, learning, *arrays, in_axes=1, out_axes=None
         )
@@ -241,8 +240,7 @@ class ActorCritic:
     ) -> tuple[jax.Array, ...]:
         """Return reward, continuation, value and slow value `[H + 1, N]`, without gradient."""
 
-        def judge(judges: Params, latent: Latent) -> tuple[jax.Array, ...]:
-            feat = world_model.dynamics.feat(latent)
+        def judge(judges: Params, feat: jax.Array) -> tuple[jax.Array, ...]:
             return (
                 world_model.predict_reward(judges, feat),
                 world_model.predict_cont(judges, feat),
@@ -251,7 +249,7 @@ class ActorCritic:
             )
 
         judges = sg({**params, "slow": slow["critic"]})
-        before = self._each_state(judge, judges, imagined.latent)
+        before = self._each_state(judge, judges, imagined.feat)
         last = self.by_rows(judge, judges, imagined.last)
         joined = (jnp.concatenate([x, y[None]]) for x, y in zip(before, last, strict=True))
         return sg(tuple(joined))

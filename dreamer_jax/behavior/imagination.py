@@ -18,11 +18,11 @@ Params = Mapping[str, Any]
 
 
 class Imagined(NamedTuple):
-    """A rollout from N starts. Features are not part of it: those of all states fill a memory."""
+    """A rollout from N starts: of its states, only what heads read."""
 
-    latent: Latent  # [H, N, ...] in which it acted; index 0 is the replayed start itself
+    feat: jax.Array  # [H, N, F] in which it acted; index 0 is the replayed start itself
     action: dict[str, jax.Array]  # [H, N, *shape]
-    last: Latent  # [N, ...] where the last action led
+    last: jax.Array  # [N, F] where the last action led
 
 
 class Actor(NamedTuple):
@@ -66,14 +66,16 @@ def imagine(
     latent_noise = dynamics.observe_noise(latent_key, (horizon, count))
 
     def roll(params: Params, start: Latent, noise: Any, latent_noise: jax.Array) -> Any:
-        def act(latent: Latent, noise: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            action = actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
-            return encode_action(action, actor.spaces), action
+        def act(latent: Latent, noise: Any) -> tuple[jax.Array, Any]:
+            feat = dynamics.feat(latent)
+            action = actor(params["actor"], feat).sample(sampler, noise)
+            return encode_action(action, actor.spaces), (feat, action)
 
-        return dynamics.imagine(params["dynamics"], start, act, noise, latent_noise)
+        _, last, (feats, actions) = dynamics.imagine(
+            params["dynamics"], start, act, noise, latent_noise
+        )
+        return feats, actions, dynamics.feat(last)
 
     used = {name: params[name] for name in ("dynamics", "actor")}
-    latents, last, actions = by_rows(
-        roll, used, start, noise, latent_noise, in_axes=(0, 1, 1), out_axes=(1, 0, 1)
-    )
-    return Imagined(latents, actions, last)
+    rollout = by_rows(roll, used, start, noise, latent_noise, in_axes=(0, 1, 1), out_axes=(1, 1, 0))
+    return Imagined(*rollout)

@@ -22,6 +22,7 @@ from dreamer_jax.ops.onehot import (
     categorical_entropy,
     categorical_kl,
     mixed_log_probs,
+    mixed_probs,
     straight_through,
 )
 from dreamer_jax.types import Latent
@@ -220,7 +221,7 @@ class RSSM:
         return stoch.reshape(*stoch.shape[:-2], -1)
 
     def _sample(self, logits: jax.Array, noise: jax.Array) -> jax.Array:
-        probs = jnp.exp(mixed_log_probs(logits, self.unimix))
+        probs = mixed_probs(logits, self.unimix)
         index = self.sampler.choose(jax.lax.stop_gradient(probs), noise)
         return straight_through(index, probs).astype(self.dtype)
 

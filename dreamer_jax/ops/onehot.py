@@ -8,16 +8,20 @@ import jax
 import jax.numpy as jnp
 
 
+def mixed_probs(logits: jax.Array, unimix: float) -> jax.Array:
+    """Return `(1 − u)·softmax(logits) + u/K` over the last axis, in float32."""
+    probs = jax.nn.softmax(logits.astype(jnp.float32), -1)
+    return (1.0 - unimix) * probs + unimix / logits.shape[-1] if unimix else probs
+
+
 def mixed_log_probs(logits: jax.Array, unimix: float) -> jax.Array:
     """Return `log((1 − u)·softmax(logits) + u/K)` over the last axis, in float32.
 
     With u = 0 this is the log-softmax, evaluated without leaving log space.
     """
-    logits = logits.astype(jnp.float32)
     if not unimix:
-        return jax.nn.log_softmax(logits, -1)
-    classes = logits.shape[-1]
-    return jnp.log((1.0 - unimix) * jax.nn.softmax(logits, -1) + unimix / classes)
+        return jax.nn.log_softmax(logits.astype(jnp.float32), -1)
+    return jnp.log(mixed_probs(logits, unimix))
 
 
 def straight_through(index: jax.Array, probs: jax.Array) -> jax.Array:

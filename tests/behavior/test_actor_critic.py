@@ -18,7 +18,7 @@ from tiny import quick_jit
 from dreamer_jax.behavior.actor_critic import ActorCritic, ReturnScaling
 from dreamer_jax.behavior.imagination import Actor, Imagined
 from dreamer_jax.distributions import RANDOM
-from dreamer_jax.types import Batch, Latent, Space
+from dreamer_jax.types import Batch, Space
 
 H, N, B, T = 3, 5, 2, 7
 BINS = np.array([-4.0, -1.0, 0.0, 1.0, 4.0], np.float32)
@@ -45,17 +45,8 @@ class ReadActor(nn.Module):
         return {"jump": feat[..., -ACTIONS:] * self.param("gain", nn.initializers.ones, ())}
 
 
-class ReadDynamics:
-    """Latents whose recurrent part is the features."""
-
-    def feat(self, latent: Latent) -> jax.Array:
-        return latent.deter
-
-
 class ReadWorld:
     """A world model whose predictions are the first two features."""
-
-    dynamics = ReadDynamics()
 
     def predict_reward(self, params: Any, feat: jax.Array) -> jax.Array:
         return feat[..., 0] + params["world"]
@@ -162,13 +153,11 @@ def _imagined() -> Imagined:
 
 
 def _rollout(feat: jax.Array, action: dict[str, jax.Array]) -> Imagined:
-    before, last = Latent(feat[:-1], feat[:-1]), Latent(feat[-1], feat[-1])
-    return Imagined(before, action, last)
+    return Imagined(feat[:-1], action, feat[-1])
 
 
 def _features(imagined: Imagined) -> np.ndarray:
-    feat = jnp.concatenate([imagined.latent.deter, imagined.last.deter[None]])
-    return np.asarray(feat, np.float64)
+    return np.asarray(jnp.concatenate([imagined.feat, imagined.last[None]]), np.float64)
 
 
 STATS = {"low": jnp.float32(-1.0), "high": jnp.float32(2.0)}

@@ -51,21 +51,21 @@ def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
         act = lambda _, action: (action, None)
         return dynamics.imagine(params["dynamics"], latent, act, encoded[None], noise[None])[1]
 
-    assert len(rollout.latent.deter) == len(rollout.action["steer"]) == H
+    assert len(rollout.feat) == len(rollout.action["steer"]) == H
     close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5)
     for h in range(H):
         at = lambda tree, h=h: jax.tree.map(lambda x: x[h], tree)
         action = act(latent)
-        jax.tree.map(close, at(rollout.latent), latent)
+        close(at(rollout.feat), dynamics.feat(latent))
         jax.tree.map(close, at(rollout.action), action)
         latent = step(latent, action)
-    jax.tree.map(close, rollout.last, latent)
+    close(rollout.last, dynamics.feat(latent))
 
 
 def test_nothing_differentiates_through_the_rollout(agent: Agent) -> None:
     def total(params: Any, start: Latent) -> jax.Array:
         rollout = _imagine(agent, params, start)
-        return rollout.last.deter.sum() + rollout.action["steer"].sum()
+        return rollout.last.sum() + rollout.action["steer"].sum()
 
     grads = quick_jit(jax.grad(total, argnums=(0, 1)))(random_state(agent).params, _start())
     assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
