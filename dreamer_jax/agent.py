@@ -162,7 +162,7 @@ class Agent(NamedTuple):
         updates, opt = self.optimizer.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         slow = optax.incremental_update({"critic": params["critic"]}, state.slow, self.slow_rate)
-        metrics |= {"loss/total": loss, **_optimizer_metrics(grads, updates, params)}
+        metrics |= {"loss/total": loss, **_optimizer_metrics(grads, updates, state.params)}
         last = Carry(*jax.tree.map(lambda x: x[:, -1], (observed.latent, batch.action)))
         new = TrainState(params, slow, opt, stats, state.grad_steps), last
         (new_state, carry), skipped = keep_unless_finite(
@@ -205,6 +205,7 @@ class Agent(NamedTuple):
 
 
 def _optimizer_metrics(grads: Any, updates: Any, params: Any) -> Metrics:
+    """Return norms; `params` before the update, of which clipping needs the same ones."""
     count = sum(x.size for x in jax.tree.leaves(params))
     grad_norm = optax.tree.norm(grads)
     return {
