@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,26 @@ def test_arrows_point_down_the_levels():
     assert seen > 20
 
 
+def _circle(root: Path) -> list[str]:
+    """Return files that import each other round about, the first one again at the end, or none."""
+    files = _files(root)
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        targets = {target.removeprefix("dreamer_jax.") for target in _imports(name, path)}
+        # The target is a file, or something in it.
+        parents = {target.rpartition(".")[0] for target in targets if target not in files}
+        graph[name] = (targets | parents) & files.keys() - {name}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_files_import_each_other():
+    assert _circle(ROOT) == []
+
+
 def test_every_module_has_a_level():
     groups = {name.split(".")[0] for name in _files(ROOT)}
     assert groups - set(ALLOWED) - TOP == set(), "give it a place in the table above"
@@ -287,6 +308,15 @@ def test_forbidden_arrows_are_found(package, name, text, found):
 )
 def test_allowed_arrows_are_left_alone(package, name, text):
     assert _wrong_arrows(package(name, text)) == ([], 1)
+
+
+def test_a_circle_is_found_through_lazy_imports(package):
+    package("ops/a.py", "from dreamer_jax.ops.b import f")
+    package("ops/b.py", "from dreamer_jax.ops import c")
+    root = package("ops/c.py", "from dreamer_jax.types import Space")
+    assert _circle(root) == []
+    package("ops/c.py", "def f():\n    from dreamer_jax.ops.a import g")
+    assert sorted(set(_circle(root))) == ["ops.a", "ops.b", "ops.c"]
 
 
 def test_jax_in_hosts_is_found_unless_for_types_only(package):

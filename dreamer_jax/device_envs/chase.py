@@ -17,7 +17,6 @@ import numpy as np
 
 from dreamer_jax.device_envs.protocol import DeviceEnv, Record, signals
 from dreamer_jax.envs.naming import check_options, unknown_name
-from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space, Spaces
 
@@ -119,8 +118,8 @@ def _chase_image(cells: int = 4, length: int = 24) -> Chase:
 _TASKS: dict[str, Callable[..., Chase]] = {"chase": Chase, "chase_image": _chase_image}
 
 
-def make(name: str, /, **options: int) -> Env:
-    """Build one of the environments behind the host's interface.
+def make(name: str, /, **options: int) -> DeviceEnv:
+    """Build one of the environments.
 
     Raises:
         UserError: For an unknown name or option.
@@ -128,4 +127,4 @@ def make(name: str, /, **options: int) -> Env:
     if name not in _TASKS:
         raise unknown_name("device environment", name, _TASKS)
     check_options(f"device:{name}", _TASKS[name], options)
-    return _TASKS[name](**options).on_host()
+    return _TASKS[name](**options)

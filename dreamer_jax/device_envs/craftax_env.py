@@ -18,7 +18,6 @@ import numpy as np
 
 from dreamer_jax.device_envs.protocol import DeviceEnv, Record, signals
 from dreamer_jax.envs.naming import unknown_name
-from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space, Spaces
 
@@ -121,13 +120,13 @@ class Craftax(DeviceEnv):
         return {"image": jnp.pad(_picture(seen), missing)}
 
 
-def make(name: str, /, length: int = 0) -> Env:
-    """Build one of the environments behind the host's interface; see `Craftax`.
+def make(name: str, /, length: int = 0) -> DeviceEnv:
+    """Build one of the environments; see `Craftax`.
 
     Raises:
         UserError: For an unknown id.
     """
-    return Craftax(name, length).on_host()
+    return Craftax(name, length)
 
 
 def _make(name: str) -> Any:

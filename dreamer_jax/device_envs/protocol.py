@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_jax.envs.spec import Env
 from dreamer_jax.types import Spaces
 
 State = Any  # a pytree of arrays, typed keys included; the same structure from reset and step
@@ -55,12 +54,6 @@ class DeviceEnv(abc.ABC):
     def render(self, state: State) -> np.ndarray | None:  # noqa: ARG002
         """Return a uint8 picture `[height, width, 3]` of a state, or None. Runs on the host."""
         return None
-
-    def on_host(self) -> Env:
-        """Return this environment behind the interface of those that are stepped by the host."""
-        from dreamer_jax.device_envs.host import HostEnv
-
-        return HostEnv(self)
 
 
 def signals(

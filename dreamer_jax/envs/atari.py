@@ -166,7 +166,7 @@ class Atari:
         """Start the game that `seed` determines, or continue one after a lost life."""
         self._rng = np.random.default_rng(seed)
         if not self._goes_on:
-            self._image = self._resize(self._new_game())
+            self._image = resized(self._new_game(), self._size)
         self._goes_on = False
         self._lives = self._ale.lives()
         return {"image": self._image.copy(), **signals(is_first=True)}
@@ -188,7 +188,10 @@ class Atari:
         self._lives = self._ale.lives()
         ended_by_life = lost and self._lives_mean == "reset"
         self._goes_on = ended_by_life and not (over or late)
-        self._image = self._resize(np.maximum.reduce(screens))
+        pooled = screens[0]
+        for screen in screens[1:]:
+            np.maximum(pooled, screen, out=pooled)
+        self._image = resized(pooled, self._size)
         return {
             "image": self._image.copy(),
             **signals(
@@ -234,9 +237,6 @@ class Atari:
         if self._gray:
             return self._ale.getScreenGrayscale()[..., None]
         return self._ale.getScreenRGB()
-
-    def _resize(self, screen: np.ndarray) -> np.ndarray:
-        return resized(screen, self._size)
 
 
 class AtariWithSnapshots(Atari):

@@ -1,7 +1,7 @@
 """Where environments run: in this process when they are cheap, in worker processes when costly.
 
-Handing a step to another process and back costs more than most steps themselves, so the choice is
-made by measuring one environment, and is said in words.
+Handing a vector step to other processes and back costs more than most environments do, so the
+choice is made by measuring one of them, and is said in words.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dreamer_jax.errors import UserError
 
 _TRIAL_STEPS = 32
 _TRIAL_SECONDS = 1.0
-# A message to a worker and back costs about a tenth of this.
-_COSTLY_SECONDS = 1e-3
+# Of a vector step; messages to workers and back cost about a third of it.
+_WORTH_SECONDS = 1e-3
 
 
 def cores() -> int:
@@ -29,7 +29,7 @@ def cores() -> int:
 
 
 def choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]:
-    """Choose "inline" or "process" by the median cost of a random step; say why.
+    """Choose "inline" or "process" by what dividing a vector step would save; say why.
 
     Args:
         make: Builds one environment, which is thrown away afterwards.
@@ -48,9 +48,12 @@ def choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]:
         return "process", f"one failed while it was timed ({error!r}), so they are kept apart"
     finally:
         env.close()
-    mode, relation = ("process", "above") if seconds > _COSTLY_SECONDS else ("inline", "not above")
+    processes = min(number, cores)
+    saved = number * seconds * (1 - 1 / processes)
+    mode, relation = ("process", "above") if saved > _WORTH_SECONDS else ("inline", "not above")
     return mode, (
-        f"a step of one takes {seconds * 1e3:.3f} ms, {relation} {_COSTLY_SECONDS * 1e3:.0f} ms"
+        f"a step of one takes {seconds * 1e3:.3f} ms, so {processes} processes would save "
+        f"{saved * 1e3:.1f} ms of a vector step: {relation} {_WORTH_SECONDS * 1e3:.0f} ms"
     )
 
 

@@ -75,6 +75,8 @@ def make_env(task: str, **options: Any) -> Env:
             env = module.make(name, **options)
         except ModuleNotFoundError as error:
             raise _missing(suite, error) from error
+        if _SUITES[suite].in_jax:
+            env = _on_host(env)
     else:
         env = _make_own(suite, name, options)
     check_names(task, env.spaces)
@@ -143,7 +145,7 @@ def _adapt(task: str, env: Any) -> Env:
 
         return DmEnvironment(env)
     if _is_a(env, "dreamer_jax.device_envs.protocol", "DeviceEnv"):
-        return env.on_host()
+        return _on_host(env)
     if isinstance(env, Env):
         return env
     if _is_a(env, "gym", "Env"):
@@ -156,6 +158,11 @@ def _adapt(task: str, env: Any) -> Env:
         "a DeviceEnv, an object with the methods of dreamer_jax.envs.spec.Env, or what "
         "dreamer_jax.envs.functions.from_functions makes of a simulator"
     )
+
+
+def _on_host(env: Any) -> Env:
+    # By name: this package imports nothing that needs JAX.
+    return importlib.import_module("dreamer_jax.device_envs.host").HostEnv(env)
 
 
 def _is_a(env: Any, package: str, name: str) -> bool:

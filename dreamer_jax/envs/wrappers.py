@@ -133,7 +133,7 @@ class Resize(_Wrapper):
     Args:
         env: To be wrapped.
         size: Height and width in pixels.
-        fit: "resize" scales with Pillow's antialiased bilinear filter; "pad" keeps the pixels.
+        fit: "resize" scales with an antialiased bilinear filter (`images`); "pad" keeps the pixels.
 
     Raises:
         UserError: If an image is larger than the size it shall be padded to.

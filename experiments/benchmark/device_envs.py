@@ -14,14 +14,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_jax.config import find_size, load_config
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
+from dreamer_jax.envs.actions import random_actions
 from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.parallel import Compiled, compile_agent
 from dreamer_jax.runtime.environments import Envs, make_driver, make_envs
 from dreamer_jax.runtime.experience import make_replay
-from experiments.benchmark.envs import vector_seconds
 from experiments.benchmark.workload import WARMUP
 
 
@@ -39,7 +40,7 @@ def bench_device_envs(args: argparse.Namespace) -> dict[str, Any]:
                 raise SystemExit(f"{config.task} is not written in JAX")
             compiled = compile_agent(config, find_size(config.size), device.spaces)
             paths: dict[str, Callable[[], float]] = {
-                "host_random": lambda: vector_seconds(host, args.steps),
+                "host_random": lambda: _host_random(host, args.steps),
                 "device_random": lambda: _device_random(device, args.steps),
                 "host_agent": lambda: _agent(host, config, compiled, args.steps),
                 "device_agent": lambda: _agent(device, config, compiled, args.steps),
@@ -62,6 +63,18 @@ def _agent(envs: Envs, config: Any, compiled: Compiled, steps: int) -> float:
     while driver.calls < calls + steps:
         driver.step(params)
     return (time.perf_counter() - start) * steps / (driver.calls - calls)
+
+
+def _host_random(envs: VectorEnv, steps: int) -> float:
+    """Return the time of the vector environment's calls."""
+    rng, spent = np.random.default_rng(0), 0.0
+    envs.reset()
+    for step in range(WARMUP + steps):
+        actions = random_actions(envs.spaces.action, rng, envs.number)
+        start = time.perf_counter()
+        envs.step(actions)
+        spent += time.perf_counter() - start if step >= WARMUP else 0.0
+    return spent
 
 
 def _device_random(envs: DeviceVectorEnv, steps: int) -> float:

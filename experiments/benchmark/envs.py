@@ -1,12 +1,16 @@
 """Environments under random actions: bare, behind the vector environment, and behind the driver.
 
 The driver's row is all that acting costs but the policy: records checked, counted and in replay.
+Beside it, in turn, runs what users of the suite itself would take (`yardsticks.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -20,99 +24,118 @@ from dreamer_jax.envs.vector import VectorEnv
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.experience import replay_columns
-from dreamer_jax.types import Space
+from dreamer_jax.types import Space, Spaces
 from experiments.benchmark.workload import WARMUP
+from experiments.benchmark.yardsticks import ACTIONS, Step, yardsticks
 
 LATENT = (Space(np.dtype(np.float32), (512,)), Space(np.dtype(np.uint8), (32,)))  # of size 1m
+_TURNS = 25
+_KEPT = 500  # records of each environment: more than caches hold of pictures
 
 
 def bench_envs(args: argparse.Namespace) -> dict[str, Any]:
-    """Step `--batch` environments of the preset's task for `--steps` vector steps."""
+    """Step `--batch` environments of the preset's task for `--steps` vector steps, each way."""
     config = load_config(args.config)
-    task = args.task or config.task
-    make = partial(make_env, task, **config.env.to_dict())
-    bare = [make() for _ in range(args.batch)]
-    try:
-        alone = _bare_seconds(bare, args.steps)
-    finally:
+    task, options = args.task or config.task, config.env.to_dict()
+    make = partial(make_env, task, **options)
+    with ExitStack() as stack:
+        references = stack.enter_context(yardsticks(task, options, args.batch))
+        envs, driven = (
+            stack.enter_context(VectorEnv(make, args.batch, seed=0, workers=args.workers))
+            for _ in range(2)
+        )
+        bare = [make() for _ in range(args.batch)]
         for env in bare:
-            env.close()
-    with VectorEnv(make, args.batch, seed=0, workers=args.workers) as envs:
-        together = vector_seconds(envs, args.steps)
-        driven = _driver_seconds(envs, args.steps)
-        mode = envs.mode
-    calls = args.steps * args.batch
-    return {
-        "task": task,
-        "mode": mode,
-        "bare_us": 1e6 * alone / calls,
-        "vector_us": 1e6 * together / calls,
-        "driver_us": 1e6 * driven / calls,
-        "overhead_us": 1e6 * (driven - alone) / calls,
-        "steps_per_s": calls / driven,
-    }
+            stack.callback(env.close)
+        actions = _actions(envs.spaces, args.batch)
+        envs.reset()
+        ways: dict[str, Step] = {
+            **references,
+            "bare": _bare(bare, actions),
+            "vector": lambda: envs.step(next(actions)),
+            "driver": partial(_driver(driven, actions).step, None),
+        }
+        seconds = in_turn(ways, args.steps)
+        place = driven.mode_reason
+    result: dict[str, Any] = {"task": task, "where": place}
+    result |= {f"{name}_us": 1e6 * spent / args.batch for name, spent in seconds.items()}
+    result["overhead_us"] = result["driver_us"] - result["bare_us"]
+    result["steps_per_s"] = args.batch / seconds["driver"]
+    if references:
+        fastest = min(seconds[name] for name in references)
+        result["share_of_yardstick"] = fastest / seconds["driver"]
+    return result
 
 
-def _replay(envs: VectorEnv, steps: int) -> Replay:
-    columns = replay_columns(envs.spaces)
-    capacity = (steps + WARMUP + 100) * envs.number
-    return Replay(columns, *LATENT, capacity=capacity, streams=envs.number, batch_size=1, length=16)
+def in_turn(ways: Mapping[str, Step], steps: int) -> dict[str, float]:
+    """Return the seconds of a step of each way: the median of a few turns.
+
+    The speed of a shared machine drifts, so one turn of each follows one of the others.
+    """
+    length = -(-steps // _TURNS)
+    turns: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(_TURNS):
+        for name, step in ways.items():
+            for _ in range(WARMUP):
+                step()
+            start = time.perf_counter()
+            for _ in range(length):
+                step()
+            turns[name].append((time.perf_counter() - start) / length)
+    return {name: float(np.median(spent)) for name, spent in turns.items()}
 
 
-def _bare_seconds(envs: list[Env], steps: int) -> float:
-    """Return the time of the environments' own calls in one loop, resets included."""
-    rng, ended = np.random.default_rng(0), [True] * len(envs)
-    spent = 0.0
-    for step in range(WARMUP + steps):
-        actions = random_actions(envs[0].spaces.action, rng, len(envs))
-        start = time.perf_counter()
+def _actions(spaces: Spaces, number: int) -> Iterator[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return itertools.cycle([random_actions(spaces.action, rng, number) for _ in range(ACTIONS)])
+
+
+def _bare(envs: list[Env], actions: Iterator[dict[str, np.ndarray]]) -> Step:
+    """Return the environments' own calls in one loop, resets included."""
+    ended, seeds = [True] * len(envs), itertools.count()
+
+    def step() -> None:
+        vector = next(actions)
         for index, env in enumerate(envs):
-            action = {key: value[index] for key, value in actions.items()}
-            record = env.reset(step * len(envs) + index) if ended[index] else env.step(action)
+            action = {key: value[index] for key, value in vector.items()}
+            record = env.reset(next(seeds)) if ended[index] else env.step(action)
             ended[index] = bool(record["is_last"])
-        spent += time.perf_counter() - start if step >= WARMUP else 0.0
-    return spent
 
-
-def vector_seconds(envs: VectorEnv, steps: int) -> float:
-    """Return the time of the vector environment's calls."""
-    rng, spent = np.random.default_rng(0), 0.0
-    envs.reset()
-    for step in range(WARMUP + steps):
-        actions = random_actions(envs.spaces.action, rng, envs.number)
-        start = time.perf_counter()
-        envs.step(actions)
-        spent += time.perf_counter() - start if step >= WARMUP else 0.0
-    return spent
+    return step
 
 
 class _RandomPolicy:
-    """Stands in for a compiled agent and answers at once, with actions drawn beforehand."""
+    """Stands in for a compiled agent and answers at once."""
 
-    def __init__(self, envs: VectorEnv) -> None:
-        self._latents = tuple(np.zeros((envs.number, *s.shape), s.dtype) for s in LATENT)
-        self._rng, self._envs = np.random.default_rng(0), envs
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the actions of the next call."""
-        self._actions = random_actions(self._envs.spaces.action, self._rng, self._envs.number)
+    def __init__(self, number: int, actions: Iterator[dict[str, np.ndarray]]) -> None:
+        self._latents = tuple(np.zeros((number, *s.shape), s.dtype) for s in LATENT)
+        self._actions = actions
 
     def initial_carry(self, _: int) -> None:
         """Return the empty carry of a policy that remembers nothing."""
 
     def policy(self, *_: Any, **__: Any) -> tuple[None, dict[str, np.ndarray], Any]:
         """Return carry, actions and latents."""
-        return None, self._actions, self._latents
+        return None, next(self._actions), self._latents
 
 
-def _driver_seconds(envs: VectorEnv, steps: int) -> float:
-    """Return the time of whole driver steps without a policy, into a replay."""
-    policy: Any = _RandomPolicy(envs)
-    driver, spent = Driver(envs, policy, _replay(envs, steps).add), 0.0
-    for step in range(WARMUP + steps):
-        policy.draw()
-        start = time.perf_counter()
-        driver.step(None)
-        spent += time.perf_counter() - start if step >= WARMUP else 0.0
-    return spent
+def _driver(envs: VectorEnv, actions: Iterator[dict[str, np.ndarray]]) -> Driver:
+    """Return a driver without a policy that overwrites the oldest records of a full replay.
+
+    A long run meets fresh pages of memory once and old ones ever after.
+    """
+    columns = replay_columns(envs.spaces)
+    replay = Replay(
+        columns,
+        *LATENT,
+        capacity=_KEPT * envs.number,
+        streams=envs.number,
+        batch_size=1,
+        length=16,
+    )
+    record = {key: np.zeros((envs.number, *s.shape), s.dtype) for key, s in columns.items()}
+    latents = [np.zeros((envs.number, *space.shape), space.dtype) for space in LATENT]
+    for _ in range(_KEPT):
+        replay.add(record, *latents)
+    policy: Any = _RandomPolicy(envs.number, actions)
+    return Driver(envs, policy, replay.add)

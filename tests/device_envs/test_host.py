@@ -95,7 +95,7 @@ def test_wrappers_apply(own_module):
 )
 def test_wrong_types_are_named_before_anything_runs(fault, message):
     with pytest.raises(UserError, match=message):
-        Walk(fault).on_host()
+        HostEnv(Walk(fault))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_wrong_types_are_named_before_anything_runs(fault, message):
     ],
 )
 def test_wrong_values_are_found_by_the_check(fault, problem):
-    assert check_env(lambda: Walk(fault).on_host(), episodes=1) == [problem]
+    assert check_env(lambda: HostEnv(Walk(fault)), episodes=1) == [problem]
 
 
 def test_what_was_not_reported_is_not_in_the_record():

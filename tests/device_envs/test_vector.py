@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dreamer_jax.device_envs.chase import Chase
+from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.actions import random_actions
 from dreamer_jax.envs.registry import make_env
@@ -30,7 +31,7 @@ def test_records_and_resets_are_those_of_the_host(image):
         [envs.episode_seeds(e, int(k), 1)[0] for e, k in enumerate(episodes)], np.uint32
     )
     states, records = jax.jit(envs.reset)(upcoming())
-    with VectorEnv(env.on_host, NUMBER, seed=SEED, workers="inline") as host:
+    with VectorEnv(partial(HostEnv, env), NUMBER, seed=SEED, workers="inline") as host:
         expected = host.reset()
         ends = set()
         for _ in range(40):

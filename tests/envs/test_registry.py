@@ -199,7 +199,7 @@ def test_a_suite_imports_no_other_suites_packages_and_no_jax():
     program = """
         import sys
         from dreamer_jax.envs.registry import make_env
-        suites = {"gymnasium", "ale_py", "dm_control", "dm_env", "PIL"}
+        suites = {"gymnasium", "ale_py", "dm_control", "dm_env", "scipy"}
         loaded = lambda: ({"jax"} | suites) & set(sys.modules)
         assert not loaded(), loaded()
         make_env("testing:mixed")

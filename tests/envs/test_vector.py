@@ -216,16 +216,19 @@ def test_closing_twice_ends_workers_and_frees_memory(probe):
     assert not os.path.exists(f"/dev/shm/{name}")
 
 
-@pytest.mark.parametrize(("cost", "mode"), [(0.0, "inline"), (0.002, "process")])
-def test_auto_divides_costly_environments_only_and_says_why(monkeypatch, cost, mode):
+@pytest.mark.parametrize(
+    ("cost", "number", "mode", "saved"),
+    [(2e-4, 3, "inline", "0.3"), (2e-3, 3, "process", "3.0"), (2e-4, 11, "process", "1.1")],
+)
+def test_auto_divides_costly_vector_steps_only_and_says_why(monkeypatch, cost, number, mode, saved):
     ticks = itertools.count()
     monkeypatch.setattr(placement.time, "perf_counter", lambda: next(ticks) * cost)
     monkeypatch.setattr(placement, "cores", lambda: 2)
-    with VectorEnv(_make("testing:chase"), 3, seed=1) as env:
+    with VectorEnv(_make("testing:chase"), number, seed=1) as env:
         assert env.mode == mode
         place = {"inline": "in this process", "process": "in 2 worker processes"}[mode]
         assert env.mode_reason.startswith(place)
-        assert f"takes {cost * 1e3:.3f} ms" in env.mode_reason
+        assert f"takes {cost * 1e3:.3f} ms, so 2 processes would save {saved}" in env.mode_reason
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit"])

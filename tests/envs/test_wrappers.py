@@ -81,16 +81,6 @@ def test_resizing_keeps_the_mean_and_every_channel_apart():
     np.testing.assert_allclose(image.mean((0, 1)), original.mean((0, 1)), atol=1.0)
 
 
-def test_resizing_handles_any_number_of_channels():
-    from dreamer_jax.envs.images import resized
-
-    image = np.zeros((20, 30, 5), np.uint8)
-    image[..., 3] = 200
-    small = resized(image, (10, 15))
-    assert small.shape == (10, 15, 5)
-    assert (small[..., 3] == 200).all() and not small[..., 4].any()
-
-
 def test_wrapped_environments_keep_the_contract():
     assert check_env(lambda: wrap(Mixed(), repeat=2, time_limit=7, size=(64, 64))) == []
 

@@ -74,10 +74,33 @@ def test_a_picture_of_how_cost_grows(tmp_path):
 def test_environments_bare_and_behind_the_driver(workers):
     arguments = ["envs", "--task=testing:mixed", "--batch=2", "--steps=20", f"--workers={workers}"]
     result = BENCHMARKS["envs"](parse(arguments))
-    assert result["mode"] == workers and result["task"] == "testing:mixed"
+    place = {"inline": "in this process", "process": "worker processes (asked for)"}[workers]
+    assert place in result["where"] and result["task"] == "testing:mixed"
     overhead = result["driver_us"] - result["bare_us"]
     assert result["overhead_us"] == pytest.approx(overhead)
     assert result["steps_per_s"] == pytest.approx(1e6 / result["driver_us"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "package", "names"),
+    [
+        (["--config=atari100k"], "ale_py", {"ale_vector"}),
+        (
+            ["--config=dmc_proprio", "--task=dmc:cartpole_balance"],
+            "dm_control",
+            {"dmc_loop", "gymnasium_sync", "gymnasium_async"},
+        ),
+    ],
+    ids=["atari", "dmc"],
+)
+@pytest.mark.filterwarnings("ignore:.*X11:Warning")
+def test_environments_beside_what_users_of_the_suite_would_take(options, package, names):
+    pytest.importorskip(package)
+    arguments = ["envs", *options, "--batch=2", "--steps=5", "--workers=inline"]
+    result = BENCHMARKS["envs"](parse(arguments))
+    fastest = min(result[f"{name}_us"] for name in names)
+    assert result["share_of_yardstick"] == pytest.approx(fastest / result["driver_us"])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ for bit; latents to the rounding that another fusion of the same operations may 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
 from dreamer_jax.device_envs.chase import Chase
+from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.registry import in_jax
 from dreamer_jax.envs.vector import VectorEnv
@@ -84,7 +86,7 @@ def test_records_are_those_of_the_host(compiled, params, mode):
     steps, calls = 5, 6
     ours, tape = device(compiled, steps, mode=mode)
     ended = run(ours, params, calls)
-    with VectorEnv(ENV.on_host, NUMBER, seed=SEED, workers="inline") as envs:
+    with VectorEnv(partial(HostEnv, ENV), NUMBER, seed=SEED, workers="inline") as envs:
         expected = Tape(0)
         host = Driver(envs, compiled, expected, mode=mode)
         assert ended == run(host, params, steps * calls)
