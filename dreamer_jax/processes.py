@@ -70,13 +70,14 @@ def start(coordinator: str, processes: int, process: int, patience: int = 100) -
             initialization_timeout=max(patience, LEAST_PATIENCE),
             heartbeat_timeout_seconds=patience,
         )
+        alone = jax.process_count() == 1  # starts the backend, which connects all devices
     except Exception as error:  # every launcher is asked through a client with its own errors
         shown = "flags" if explicit else launcher or "no launcher that is known"
         raise UserError(
             f"the processes of this run did not meet ({shown}): {error}; {_BY_HAND} names them, "
             "and --processes=1 alone starts a run of its own"
         ) from error
-    if jax.process_count() == 1:
+    if alone:
         return None
     address = coordinator if explicit else os.environ.get("JAX_COORDINATOR_ADDRESS", "")
     return Lifeline(address.rpartition(":")[0].strip("[]"), patience)

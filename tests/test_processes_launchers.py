@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import joined
+import kubernetes_api
 import pytest
 
 PREFIXES = ("SLURM_", "TPU_", "MEGASCALE_", "KUBERNETES_", "JOB_COMPLETION", "JAX_COORDINATOR")
 SLURM_PORTS = 65536 - 4096, 4096  # JAX takes the first plus the number of the job modulo the second
 
 
-def join(environments: Sequence[Mapping[str, str]]) -> list[tuple[int, str]]:
+def join(
+    environments: Sequence[Mapping[str, str]], within: Sequence[str] = ()
+) -> list[tuple[int, str]]:
     """Start one process for each environment; return exit codes and what they said."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(PREFIXES)}
     clean["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     members = [
         subprocess.Popen(
-            [sys.executable, joined.__file__],
+            [*within, sys.executable, joined.__file__],
             env=clean | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -46,9 +51,11 @@ def free_port(ports: Sequence[int]) -> int:
     raise AssertionError("all ports are taken")
 
 
-def assert_joined(environments: Sequence[Mapping[str, str]], devices: Sequence[str]) -> None:
+def assert_joined(
+    environments: Sequence[Mapping[str, str]], devices: Sequence[str], within: Sequence[str] = ()
+) -> None:
     count = len(environments)
-    for index, (code, said) in enumerate(join(environments)):
+    for index, (code, said) in enumerate(join(environments, within)):
         assert code == 0, said
         assert f"joined {index}/{count}, devices {devices[index]}\n" in said
 
@@ -104,6 +111,25 @@ def pod_host(index: int, port: int, slices: int) -> dict[str, str]:
 def test_hosts_of_a_tpu_pod_join(slices):
     port = free_port(range(20000 + os.getpid() % 9999, 30000))
     assert_joined([pod_host(0, port, slices), pod_host(1, port, slices)], ["all", "all"])
+
+
+def test_pods_of_an_indexed_job_join(tmp_path):
+    """JAX's detection and Kubernetes' client are the real ones; the cluster is imitated."""
+    pytest.importorskip("kubernetes")
+    if not may_make_pods():
+        pytest.skip("needs mount namespaces of one's own, and openssl")
+    port = free_port(range(20000 + os.getpid() % 9999, 30000))
+    with kubernetes_api.cluster(tmp_path, pods=2) as (within, variables):
+        variables |= {"JAX_COORDINATOR_PORT": f"{port}"}
+        pods = [variables | {"JOB_COMPLETION_INDEX": f"{index}"} for index in range(2)]
+        assert_joined(pods, ["all", "all"], within)
+
+
+def may_make_pods() -> bool:
+    trial = ["unshare", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none /var/run"]
+    if not (shutil.which("unshare") and shutil.which("openssl") and Path("/var/run").exists()):
+        return False
+    return subprocess.run(trial, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize(
