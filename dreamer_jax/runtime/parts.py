@@ -106,6 +106,9 @@ def deal(
     # Rows do not continue those of the batch before, so a new carry is as good.
     carry = {k: v for k, v in own.items() if k.startswith("train_carry/")}
     learner = {k: v for k, v in found[0].host["learner"].items() if k != "pending"}
+    # Only the sum over processes has a meaning.
+    dropped = sum(part.host["learner"]["dropped"] for part in found)
+    learner["dropped"] = 0 if process else dropped
     return (shared | carry, learner), deal_driver(found, process, envs)
 
 
