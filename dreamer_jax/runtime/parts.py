@@ -14,7 +14,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.replay import Replay, owned, restore_dealt, write_back_dealt
+from dreamer_jax.replay import (
+    CorruptReplayError,
+    Replay,
+    owned,
+    restore_dealt,
+    write_back_dealt,
+)
 from dreamer_jax.runtime.agreement import Exchange
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer
 from dreamer_jax.runtime.rundir import RunDir
@@ -43,29 +49,27 @@ def own_share(config: ConfigDict, processes: int) -> ConfigDict:
 
 
 def load_parts(
-    rundir: RunDir, exchange: Exchange, processes: int, warn: Callable[[str], None]
+    rundir: RunDir, exchange: Exchange, warn: Callable[[str], None]
 ) -> Iterator[list[Checkpoint]]:
-    """Yield all parts of whole checkpoints, newest first; of several processes only the newest.
+    """Yield all parts of whole checkpoints, newest first; the same to all processes.
 
     Args:
         rundir: On a file system that all processes share.
-        exchange: `Compiled.exchange`; all processes must call this together.
-        processes: How many; they take the newest that every one of them can read.
+        exchange: `Compiled.exchange`; all processes must ask for the next one together.
         warn: Receives messages about what was skipped.
     """
     found = _candidates(rundir, warn)
-    if processes == 1:
-        yield from found
-        return
     parts = next(found, None)
     while True:
         said = exchange(parts[0].step + 1 if parts else 0)[:, 0]
-        if said.min() == said.max():
-            break
-        while parts and parts[0].step >= said.min():
+        if said.min() < said.max():  # some cannot read what others can
+            while parts and parts[0].step >= said.min():
+                parts = next(found, None)
+        elif parts is None:
+            return
+        else:
+            yield parts
             parts = next(found, None)
-    if parts:
-        yield parts
 
 
 def _candidates(rundir: RunDir, warn: Callable[[str], None]) -> Iterator[list[Checkpoint]]:
@@ -113,13 +117,44 @@ def deal(
 
 
 def load_replay(
-    replay: Replay, found: Sequence[Checkpoint], rundir: RunDir, process: int, processes: int
-) -> int:
-    """Fill a process's replay from all parts; return how many latents found no record.
+    replay: Replay,
+    found: Sequence[Checkpoint],
+    rundir: RunDir,
+    process: int,
+    processes: int,
+    share: Callable[[bytes], list[bytes]],
+) -> tuple[int, str]:
+    """Fill a process's replay from all parts, or leave all replays empty where one is damaged.
+
+    Args:
+        replay: Empty.
+        found: All parts.
+        rundir: On a file system that all processes share.
+        process: Which process this is.
+        processes: How many there are now.
+        share: `Compiled.share`; all processes must call this together.
+
+    Returns:
+        How many latents found no record here, and what is damaged anywhere.
 
     Raises:
-        UserError, CorruptReplayError: As `Replay.restore` does.
+        UserError: As `Replay.restore` does.
     """
+    dropped, damage = 0, ""
+    try:
+        dropped = _fill(replay, found, rundir, process, processes)
+    except CorruptReplayError as error:
+        damage = str(error)
+    damages = [each.decode() for each in share(damage.encode()) if each]
+    if damages:
+        replay.clear()
+    return dropped, "; ".join(damages)
+
+
+def _fill(
+    replay: Replay, found: Sequence[Checkpoint], rundir: RunDir, process: int, processes: int
+) -> int:
+    """Fill a process's replay from all parts; return how many latents found no record."""
     manifests = [part.host["replay"] for part in found]
     if len(found) == processes:
         replay.restore(rundir.part(process).replay, manifests[process])

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from dreamer_jax.errors import UserError
 from dreamer_jax.parallel import array_table, compile_agent, processes, to_host
-from dreamer_jax.replay import CorruptReplayError, collect_garbage
+from dreamer_jax.replay import collect_garbage
 from dreamer_jax.runtime.agreement import Agreement
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
@@ -96,15 +96,12 @@ class Training:
             UserError: If it belongs to another agent, none is whole, or its replay is damaged.
         """
         found, reason = None, "none can be read"
-        for parts in load_parts(self.rundir, self.compiled.exchange, self.processes, self.line.say):
-            try:
-                self._load(parts)
-            except CorruptReplayError as error:
-                reason = f"checkpoint {parts[0].step} cannot be continued: {error}"
-                self.line.say(reason)
-            else:
+        for parts in load_parts(self.rundir, self.compiled.exchange, self.line.say):
+            if not (damage := self._load(parts)):
                 found = parts
                 break
+            reason = f"checkpoint {parts[0].step} cannot be continued: {damage}"
+            self.line.say(reason)
         if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
@@ -198,13 +195,20 @@ class Training:
         self.metrics.close()
         self.envs.close()
 
-    def _load(self, found: list[Checkpoint]) -> None:
-        """Continue from all parts of a checkpoint, whatever the number of processes was."""
+    def _load(self, found: list[Checkpoint]) -> str:
+        """Continue from all parts of a checkpoint, whatever the number of processes was.
+
+        Returns:
+            What is damaged in the replay of any process; nothing has changed then.
+        """
         own, process = self.learner.state()[0], self.process
         learner, driver = deal(found, own, process, self.processes, self.share.envs)
         match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, learner[0])
-        # First, because it may turn out damaged, and then nothing has changed yet.
-        dropped = load_replay(self.replay, found, self.rundir, process, self.processes)
+        dropped, damage = load_replay(
+            self.replay, found, self.rundir, process, self.processes, self.compiled.share
+        )
+        if damage:
+            return damage
         self.learner.load_state(*learner)
         self.learner.dropped += dropped
         self.ratio.load_state(found[0].host["ratio"])
@@ -212,6 +216,7 @@ class Training:
             self.line.say(f"dealt the streams of {len(found)} processes to {self.processes}")
         for index in self.driver.load_state(*driver):
             self.line.say(f"environment {index}: open episode could not be continued, closed")
+        return ""
 
     def _kept(self) -> int:
         """Return how many checkpoints stay: there is always one that all processes have."""
