@@ -169,39 +169,36 @@ def _fill(
 
 
 def deal_driver(parts: Sequence[Checkpoint], process: int, envs: int) -> State:
-    """Return what `Driver.load_state` needs of `envs` environments, from those of all parts.
+    """Return what a driver's `load_state` needs of `envs` environments, from those of all parts.
 
     Raises:
         UserError: If the parts hold too few environments.
     """
     drivers = [part.host["driver"] for part in parts]
-    if "envs" not in drivers[0]:
-        raise UserError(
-            f"environments on the device cannot be dealt anew; start {len(parts)} processes, as "
-            "when the checkpoint was written"
-        )
     share = slice(process * envs, (process + 1) * envs)
-    environments = [each for d in drivers for each in d["envs"]["environments"]][share]
-    if len(environments) < envs:
-        raise UserError(f"the checkpoint lacks environments {share.start} to {share.stop - 1}")
-    carries = {k for k in parts[0].arrays if k.startswith("policy_carry/")}
-    arrays = {k: np.concatenate([part.arrays[k] for part in parts])[share] for k in carries}
     counts = [len(d["score"]) for d in drivers]
+    if sum(counts) < share.stop:
+        raise UserError(f"the checkpoint lacks environments {share.start} to {share.stop - 1}")
+    names = {k for k in parts[0].arrays if k.startswith("policy_")}  # all [E, ...]
+    arrays = {k: np.concatenate([part.arrays[k] for part in parts])[share] for k in names}
     host = {
         "calls": drivers[0]["calls"],
         # Only the sum over processes has a meaning.
         "policy_steps": sum(d["policy_steps"] for d in drivers) if process == 0 else 0,
-        "records": _join([d["records"] for d in drivers], counts, 0, np.nan, share),
         "score": np.concatenate([d["score"] for d in drivers])[share],
         "length": np.concatenate([d["length"] for d in drivers])[share],
         "logs": _join([d["logs"] for d in drivers], counts, 1, 0.0, share),
+    }
+    if "begun" in drivers[0]:  # on the device, where the arrays are their state
+        return arrays, host | {"begun": [each for d in drivers for each in d["begun"]][share]}
+    return arrays, host | {
+        "records": _join([d["records"] for d in drivers], counts, 0, np.nan, share),
         "envs": {
-            "environments": environments,
+            "environments": [each for d in drivers for each in d["envs"]["environments"]][share],
             "records": _join([d["envs"]["records"] for d in drivers], counts, 0, np.nan, share),
             "restarts": 0 if process else sum(d["envs"].get("restarts", 0) for d in drivers),
         },
     }
-    return arrays, host
 
 
 def _join(

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from meeting import Meeting, together
+from tiny_run import tiny_run
 
+from dreamer_jax.config import find_size
+from dreamer_jax.device_envs.chase import Chase
+from dreamer_jax.device_envs.vector import DeviceVectorEnv
+from dreamer_jax.errors import UserError
+from dreamer_jax.parallel import compile_agent
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer
-from dreamer_jax.runtime.parts import load_parts, load_replay
+from dreamer_jax.runtime.device_driver import DeviceDriver
+from dreamer_jax.runtime.parts import deal_driver, load_parts, load_replay
 from dreamer_jax.runtime.rundir import RunDir
 from dreamer_jax.types import Space
 
@@ -108,3 +115,46 @@ def test_a_block_that_one_process_finds_damaged_is_damaged_for_all(tmp_path, cou
     for said, counts in together(load, count):
         assert bad in said[0] and said[1] == ""
         assert counts == [11] * (4 // count)
+
+
+@pytest.mark.usefixtures("cheap_compile")
+def test_environments_on_the_device_are_dealt_with_all_that_they_are():
+    """Two processes of two become one of four, four of one, and two again."""
+    config, env = tiny_run("device:chase"), Chase(cells=3, length=7)
+    compiled = compile_agent(config, find_size(config.size), env.spaces)
+    params = compiled.acting(compiled.init())
+
+    def driver(envs: int, process: int) -> DeviceDriver:
+        vector = DeviceVectorEnv(env, envs, seed=5, process=process, steps=3)
+        return DeviceDriver(vector, compiled, None)
+
+    def part(driver: DeviceDriver) -> Checkpoint:
+        arrays, host = driver.state()
+        return Checkpoint(arrays, {"driver": host}, 0)
+
+    drivers = [driver(2, process) for process in range(2)]
+    for each in drivers:
+        for _ in range(5):
+            each.step(params)
+    parts = first = [part(each) for each in drivers]
+    for envs in (4, 1, 2):
+        drivers = [driver(envs, process) for process in range(4 // envs)]
+        for process, each in enumerate(drivers):
+            each.load_state(*deal_driver(parts, process, envs))
+        parts = [part(each) for each in drivers]
+        assert sum(each.policy_steps for each in drivers) == sum(
+            each.host["driver"]["policy_steps"] for each in first
+        )
+        for name in first[0].arrays:
+            before, now = (np.concatenate([p.arrays[name] for p in x]) for x in (first, parts))
+            np.testing.assert_array_equal(now, before, err_msg=name)
+        for name in ("score", "length", "begun"):
+            before, now = (
+                np.concatenate([p.host["driver"][name] for p in x]) for x in (first, parts)
+            )
+            np.testing.assert_array_equal(now, before, err_msg=name)
+    assert first[0].arrays and first[0].host["driver"]["policy_steps"] > 0
+    for each in drivers:
+        each.step(params)
+    with pytest.raises(UserError, match="lacks environments 3 to 5"):
+        deal_driver(parts, 1, 3)
