@@ -19,7 +19,7 @@ from collectives import collectives
 from jax.sharding import AxisType
 
 from dreamer_jax.config import load_config
-from dreamer_jax.mesh import AXES, Placement
+from dreamer_jax.mesh import AXES, Placement, make_placement
 from dreamer_jax.parallel import Compiled, name_arrays
 
 DEVICES, ROWS = 8, 8
@@ -36,6 +36,10 @@ def place(mesh: str) -> Placement | None:
         return None
     shape = tuple(map(int, mesh.split("x")))
     devices = jax.devices()[: int(np.prod(shape))]
+    if len(devices) == DEVICES:  # as a run does
+        placement = make_placement(shape[1], ROWS)
+        assert placement is not None
+        return replace(placement, least=LEAST)
     types = (AxisType.Auto, AxisType.Auto)
     return Placement(jax.make_mesh(shape, AXES, devices=devices, axis_types=types), LEAST)
 
