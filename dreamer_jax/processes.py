@@ -68,7 +68,8 @@ def start(coordinator: str, processes: int, process: int, patience: int = 100) -
         jax.distributed.initialize(
             **given,
             initialization_timeout=max(patience, LEAST_PATIENCE),
-            heartbeat_timeout_seconds=patience,
+            # It aborts this process; the lifeline finds a host that vanished before, and in order.
+            heartbeat_timeout_seconds=10 * patience,
         )
         alone = jax.process_count() == 1  # starts the backend, which connects all devices
     except Exception as error:  # every launcher is asked through a client with its own errors
