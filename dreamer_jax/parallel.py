@@ -170,6 +170,19 @@ class Compiled:
             both = np.asarray(multihost_utils.process_allgather(own))
         return both[..., 0].astype(np.int64) << 31 | both[..., 1]
 
+    def share(self, told: bytes) -> list[bytes]:
+        """Return what each process tells, in their order; all must call this together.
+
+        Waits as `exchange` does.
+        """
+        sizes = self.exchange(len(told))[:, 0].tolist()
+        if jax.process_count() == 1:
+            return [told]
+        padded = np.zeros(1 << max(sizes).bit_length(), np.uint8)  # few shapes, few programs
+        padded[: len(told)] = np.frombuffer(told, np.uint8)
+        heard = np.asarray(multihost_utils.process_allgather(padded))
+        return [row[:size].tobytes() for row, size in zip(heard, sizes, strict=True)]
+
     def latent_spaces(self) -> tuple[Space, Space]:
         """Return the spaces of one stored latent: `deter` and `stoch`."""
         dynamics = self.agent.world_model.dynamics

@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 import tiny
+from collectives import collectives
 from jax.sharding import AxisType
 
 from dreamer_jax.config import load_config
-from dreamer_jax.mesh import AXES, Placement
+from dreamer_jax.mesh import AXES, Placement, make_placement
 from dreamer_jax.parallel import Compiled, name_arrays
 
 DEVICES, ROWS = 8, 8
@@ -35,6 +36,10 @@ def place(mesh: str) -> Placement | None:
         return None
     shape = tuple(map(int, mesh.split("x")))
     devices = jax.devices()[: int(np.prod(shape))]
+    if len(devices) == DEVICES:  # as a run does
+        placement = make_placement(shape[1], ROWS)
+        assert placement is not None
+        return replace(placement, least=LEAST)
     types = (AxisType.Auto, AxisType.Auto)
     return Placement(jax.make_mesh(shape, AXES, devices=devices, axis_types=types), LEAST)
 
@@ -69,7 +74,25 @@ def results(keys: str, placement: Placement | None) -> dict[str, np.ndarray]:
         for name, leaf in _named(part)
     }
     out |= {f"share/{type_}/{name}": value for (type_, name), value in shares.items()}
-    return out
+    return out | ({} if placement is None else traffic(compiled, placement, state, carry, batch))
+
+
+def traffic(
+    compiled: Compiled, placement: Placement, state: Any, carry: Any, batch: Any
+) -> dict[str, np.ndarray]:
+    """Return how many elements an update gathers and has to gather, and what its loops send."""
+    program = compiled._train.lower(state, carry, batch, compiled._keys["train"]).compile()
+    sent = collectives(program.as_text())
+    # Before the update what losses read; after it, because it is new, what acting reads.
+    read = (state.params, state.slow, compiled.agent.acting_params(state))
+    pairs = zip(jax.tree.leaves(read), jax.tree.leaves(placement.state(read)), strict=True)
+    split = sum(leaf.size for leaf, sharding in pairs if not sharding.is_fully_replicated)
+    return {
+        "traffic/gathered": np.array(sum(x.elements for x in sent if x.kind == "all-gather")),
+        "traffic/needed": np.array(split + tiny.H * ROWS * tiny.T),  # and the returns' percentiles
+        "traffic/sent": np.array(sum(x.elements for x in sent)),
+        "traffic/in_loops": np.array(sum(x.elements for x in sent if x.in_loop)),
+    }
 
 
 def _named(part: Any) -> list[tuple[tuple[str, str], jax.Array]]:

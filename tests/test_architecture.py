@@ -27,7 +27,7 @@ DEVICE = (
     *("nets", "dynamics"),  # L2
     *("world_model", "behavior"),  # L3
     *("agent", "report", "factory", "compat_options", "compat_pickle", "compat"),  # L4
-    *("mesh", "processes", "parallel"),  # L4
+    *("mesh", "lifeline", "processes", "parallel"),  # L4
 )
 GROUND = {"types", "errors"}
 ALLOWED = {

@@ -23,6 +23,7 @@ CHEAP = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 TASK = "testing:counting"
 OPTIONS = {"envs": 4, "batch_size": 4, "batch_length": 5, "train_ratio": 4.0, "log__every": 8}
 MINUTES = 60
+PATIENCE = 8  # seconds
 
 
 class Crew:
@@ -32,14 +33,14 @@ class Crew:
         self.logdir = logdir
         self.members: list[subprocess.Popen[bytes]] = []
 
-    def start(self, count: int, devices: int = 1, **options: Any) -> None:
-        arguments = tiny_arguments(TASK, self.logdir, **{**OPTIONS, **options})
+    def start(self, count: int, devices: int = 1, task: str = TASK, **options: Any) -> None:
+        arguments = tiny_arguments(task, self.logdir, **{**OPTIONS, **options})
         env = {**os.environ, "XLA_FLAGS": CHEAP, "JAX_NUM_CPU_DEVICES": str(devices)}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         port, self.members = free_port(), []
         for index in range(count):
             together = [f"--coordinator=127.0.0.1:{port}", f"--processes={count}"]
-            together += [f"--process={index}", "--patience=8"]
+            together += [f"--process={index}", f"--patience={PATIENCE}"]
             command = [sys.executable, "-m", "dreamer_jax", *arguments]
             command += together if count > 1 else []
             with (self.logdir.parent / f"log{index}").open("w") as log:
@@ -97,6 +98,15 @@ def total_steps(parts: list[Checkpoint]) -> int:
     return sum(part.host["driver"]["policy_steps"] for part in parts)
 
 
+def check_episodes(parts: list[Checkpoint], rows: list[dict[str, Any]]) -> None:
+    """Check that every episode of every process is in the rows, or waits in the checkpoint."""
+    environments = [each for part in parts for each in part.host["driver"]["envs"]["environments"]]
+    ended = sum(each["episode"] + each["ended"] for each in environments)
+    for part in parts:
+        waiting = part.host["metrics"].get("episode/count", ("sum", 0, 0))[2]
+        assert sum(row.get("episode/count", 0) for row in rows) + waiting == ended > len(parts)
+
+
 def check_rows(logdir: Path) -> list[dict[str, Any]]:
     """Check that counters only grow, and that updates are what the steps of all are worth."""
     rows = list(read_rows(logdir / "metrics.jsonl"))
@@ -121,6 +131,21 @@ def test_a_lost_process_ends_the_others_who_say_so(crew):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_a_process_that_stalls_is_waited_for(crew):
+    """For longer than its host may be silent: the host still answers. JAX would abort it."""
+    crew.start(2, steps=100_000, checkpoint__seconds=0.0)
+    crew.await_checkpoints(2)
+    crew.members[1].send_signal(signal.SIGSTOP)
+    time.sleep(PATIENCE + 5)
+    assert crew.members[0].poll() is None, crew.said(0)
+    crew.members[1].send_signal(signal.SIGCONT)
+    crew.await_checkpoints(2, more_than=newest(RunDir(crew.logdir).checkpoints) + 1)
+    crew.members[1].send_signal(signal.SIGTERM)
+    assert crew.wait() == [75, 75], crew.said(0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("devices", [1, 2])
 def test_processes_finish_and_write_everything_once(crew, devices):
     """With two devices each, gloo deadlocks where programs overlap: the learner waits for each."""
@@ -133,12 +158,15 @@ def test_processes_finish_and_write_everything_once(crew, devices):
     assert one.step == two.step and one.host["ratio"] == two.host["ratio"]
     assert one.host["driver"]["calls"] == two.host["driver"]["calls"]
     assert max(120, rows[-1]["policy_steps"]) <= total_steps([one, two]) < 128
+    check_episodes([one, two], rows)
+    stored = [sum(part.host["replay"]["state"]["count"]) for part in (one, two)]
+    assert max(stored) < rows[-1]["replay/size"] <= sum(stored)
     assert "updates/s" in crew.said(0) and "updates/s" not in crew.said(1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("counts", [(2, 2), (2, 1), (1, 2), (2, 4)])
+@pytest.mark.parametrize("counts", [(2, 2), (2, 1), (1, 2), (2, 4), (4, 2)])
 def test_another_number_of_processes_continues(crew, counts):
     """SIGTERM to one stops all after a checkpoint; the streams are dealt to those who go on."""
     before, after = counts
@@ -148,11 +176,62 @@ def test_another_number_of_processes_continues(crew, counts):
     assert crew.wait() == [75] * before, crew.said(0)
     parts = load(crew.logdir, before)
     assert len({part.step for part in parts}) == 1
+    for process, part in enumerate(parts):
+        assert any(name.startswith("state/") for name in part.arrays) == (process == 0)
     steps = total_steps(parts)
     crew.start(after, steps=steps + 40)
     assert crew.wait() == [0] * after, crew.said(0)
     assert "continuing after" in crew.said(0)
+    parts = load(crew.logdir, after)
+    check_episodes(parts, check_rows(crew.logdir))
+    assert total_steps(parts) >= steps + 40
+    assert sum(len(p.host["replay"]["state"]["count"]) for p in parts) == OPTIONS["envs"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_environments_on_the_device_are_dealt_anew(crew):
+    crew.start(2, task="device:chase", steps=64, device_steps=4)
+    assert crew.wait() == [0, 0], crew.said(0)
+    steps = total_steps(load(crew.logdir, 2))
+    crew.start(1, task="device:chase", steps=steps + 40, device_steps=4)
+    assert crew.wait() == [0], crew.said(0)
+    assert f"continuing after {steps} policy steps" in crew.said(0)
+    (part,) = load(crew.logdir, 1)
+    assert part.host["driver"]["policy_steps"] >= steps + 40
+    assert len(part.host["driver"]["begun"]) == OPTIONS["envs"]
     check_rows(crew.logdir)
-    assert total_steps(load(crew.logdir, after)) >= steps + 40
-    streams = sum(len(p.host["replay"]["state"]["count"]) for p in load(crew.logdir, after))
-    assert streams == OPTIONS["envs"]
+
+
+def spoil_replay(parts: RunDir) -> None:
+    """Damage a block that only the newest checkpoint names."""
+    new, old = list(Checkpointer(parts.checkpoints, keep=1).candidates())[:2]
+    kept = {block["file"] for block in old.host["replay"]["blocks"]}
+    files = {block["file"] for block in new.host["replay"]["blocks"]} - kept
+    (parts.replay / min(files)).write_bytes(b"not a block")
+
+
+def spoil_archive(parts: RunDir) -> None:
+    (parts.checkpoints / f"{newest(parts.checkpoints):012d}" / "arrays.npz").write_bytes(b"none")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("spoil", [spoil_replay, spoil_archive])
+def test_damage_in_one_part_takes_all_processes_to_the_checkpoint_before(crew, spoil):
+    keep = {"checkpoint__seconds": 0.0, "checkpoint__keep": 3}
+    crew.start(2, steps=100_000, **keep)
+    crew.await_checkpoints(2, more_than=3)
+    crew.members[0].send_signal(signal.SIGTERM)
+    assert crew.wait() == [75, 75], crew.said(0)
+    last, parts = newest(RunDir(crew.logdir).checkpoints), load(crew.logdir, 2)
+    spoil(RunDir(crew.logdir).part(1))
+    steps = total_steps(parts)
+    crew.start(2, steps=steps + 40, **keep)
+    assert crew.wait() == [0, 0], crew.said(0)
+    reason = "is not a replay block" if spoil is spoil_replay else "is missing"
+    assert f"checkpoint {last}" in crew.said(0) and reason in crew.said(0)
+    assert "continuing after" in crew.said(0)
+    parts = load(crew.logdir, 2)
+    assert parts[0].step == parts[1].step > last
+    check_episodes(parts, check_rows(crew.logdir))

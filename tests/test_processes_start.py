@@ -14,6 +14,7 @@ SLURM = {
     "SLURM_PROCID": "1",
     "SLURM_LOCALID": "0",
     "SLURM_NTASKS": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
 }
 
 
@@ -22,12 +23,15 @@ SLURM = {
     [
         ({}, ""),
         (SLURM, "Slurm"),
-        (SLURM | {"SLURM_NTASKS": "1"}, ""),
+        (SLURM | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}, ""),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, ""),  # the interactive step of an allocation
         ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, ""),  # no job step
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, ""),  # any pod
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}, "Kubernetes"),
         ({"TPU_WORKER_HOSTNAMES": "a"}, ""),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, "TPU pod"),
+        ({"TPU_PROCESS_ADDRESSES": "a:1,b:1"}, "TPU pod"),
+        ({"MEGASCALE_COORDINATOR_ADDRESS": ""}, ""),
         ({"MEGASCALE_COORDINATOR_ADDRESS": "a"}, "TPU pod"),
     ],
 )
@@ -40,6 +44,7 @@ def test_launchers_are_detected(environment, launcher):
     [
         (("127.0.0.1:1", 0, -1), "belong together"),
         (("", 2, -1), "belong together"),
+        (("auto", 1, -1), "belong together"),
         (("", 0, 1), "belong together"),
         (("auto", 2, 1), "belong together"),
         (("127.0.0.1:1", 2, 2), "indices count from 0"),
@@ -56,6 +61,14 @@ def test_one_process_starts_no_service(monkeypatch):
     for name in (*SLURM, "JOB_COMPLETION_INDEX", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
     assert start("", 0, -1) is None
+
+
+def test_one_process_may_stay_alone_whoever_starts_it(monkeypatch):
+    """Tasks of one job step may be seeds: runs of their own."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: pytest.fail("started"))
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert start("", 1, -1) is None
 
 
 def test_sigterm_stays_with_this_program(monkeypatch):

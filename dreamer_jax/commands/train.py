@@ -28,7 +28,7 @@ from dreamer_jax.runtime.training import Training
 FINISHED, RESUMABLE = 0, 75
 VIDEO_FPS = 30
 PROCESSES = (
-    ("processes", 0, "number of processes of this run, with --coordinator"),
+    ("processes", 0, "of this run, with --coordinator; 1 without: ignore launchers"),
     ("process", -1, "which of them this is, from 0, with --coordinator"),
     ("patience", 100, "seconds without a sign of life after which a host counts as lost"),
 )

@@ -106,6 +106,7 @@ class VectorEnv:
         self._records: dict[str, np.ndarray] = {}
         self._ended = [True] * number  # whether the next step is a reset
         self._episodes = [-1] * number
+        self._seeds = [0] * number  # of these episodes
         # Stacked actions since each reset, kept only where simulators cannot be saved. The lists
         # share their arrays, so this costs one copy of the actions a step.
         self._actions: list[list[dict[str, np.ndarray]]] = [[] for _ in range(number)]
@@ -157,6 +158,7 @@ class VectorEnv:
         environments = [
             {
                 "episode": self._episodes[i],
+                "seed": self._seeds[i],
                 "ended": self._ended[i],
                 "snapshot": snapshots[i],
                 "actions": self._taken(i),
@@ -168,6 +170,8 @@ class VectorEnv:
 
     def load_state(self, state: Mapping[str, Any]) -> list[int]:
         """Continue from what `state` returned, in an object built with the same arguments.
+
+        Another process than before continues the open episodes, and then starts those of its own.
 
         Returns:
             The environments whose open episode could not be brought back: their simulator is not
@@ -182,11 +186,12 @@ class VectorEnv:
         self._restarts.count = int(state["restarts"])
         self._records = {key: np.array(value) for key, value in state["records"].items()}
         self._episodes = [int(each["episode"]) for each in saved]
+        self._seeds = [each.get("seed", self._episode_seed(i)) for i, each in enumerate(saved)]
         self._ended = [bool(each["ended"]) for each in saved]
         self._actions = [self._unstacked(each["actions"]) for each in saved]
         # A simulator may outlive its episode: a saved one is put back after an end, too.
         episodes = [
-            OpenEpisode(i, self._episode_seed(i), each["snapshot"], each["actions"])
+            OpenEpisode(i, self._seeds[i], each["snapshot"], each["actions"])
             for i, each in enumerate(saved)
             if each["snapshot"] is not None or not each["ended"]
         ]
@@ -215,7 +220,8 @@ class VectorEnv:
         """Count an episode of an environment and return its seed."""
         self._episodes[index] += 1
         self._actions[index] = []
-        return self._episode_seed(index)
+        self._seeds[index] = self._episode_seed(index)
+        return self._seeds[index]
 
     def _with_wrong_values(
         self, faults: list[Fault], records: Mapping[str, np.ndarray]

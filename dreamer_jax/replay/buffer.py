@@ -248,6 +248,13 @@ class Replay:
         """
         self._windows.load_state(state)
 
+    def clear(self) -> None:
+        """Forget all records, also that they are on disk; only the random state stays."""
+        nothing = [0] * len(self._windows.count)
+        emptied = {"count": nothing, "oldest": nothing, "tile": nothing, "queue": []}
+        self._windows.load_state(self._windows.state() | emptied)
+        self._ledger.commit([])
+
     def snapshot(self) -> Snapshot:
         """Copy what is new or changed since the last written snapshot, for writing by a thread."""
         return Snapshot(self._families, self._windows, self._ledger)

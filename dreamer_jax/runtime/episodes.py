@@ -1,7 +1,9 @@
-"""Running sums of the episodes in E environments, fed with every vector of records once."""
+"""Running sums of the episodes in E environments, and the finished ones of all processes."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +19,23 @@ class Episode(NamedTuple):
     logs: dict[str, float]  # mean of each `log/...` key over the steps that reported it
 
 
+def pool(
+    share: Callable[[bytes], list[bytes]], episodes: Sequence[Episode], counts: Mapping[str, int]
+) -> tuple[list[Episode], dict[str, int]]:
+    """Return the episodes of all processes, in the order of these, and the sums of their counts.
+
+    Args:
+        share: `Compiled.share`; all processes must call this together.
+        episodes: Of this process.
+        counts: Of this process; the same keys in all.
+    """
+    heard = [json.loads(each) for each in share(json.dumps([episodes, counts]).encode())]
+    sums = {key: sum(theirs[key] for _, theirs in heard) for key in counts}
+    return [Episode(*each) for theirs, _ in heard for each in theirs], sums
+
+
 class Tally:
-    """Scores, lengths and log means of the open episodes.
+    """Scores, lengths and log means of the open episodes, fed with every vector of records once.
 
     Args:
         number: E, how many environments.

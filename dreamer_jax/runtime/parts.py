@@ -14,7 +14,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.replay import Replay, owned, restore_dealt, write_back_dealt
+from dreamer_jax.replay import (
+    CorruptReplayError,
+    Replay,
+    owned,
+    restore_dealt,
+    write_back_dealt,
+)
 from dreamer_jax.runtime.agreement import Exchange
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer
 from dreamer_jax.runtime.rundir import RunDir
@@ -43,29 +49,27 @@ def own_share(config: ConfigDict, processes: int) -> ConfigDict:
 
 
 def load_parts(
-    rundir: RunDir, exchange: Exchange, processes: int, warn: Callable[[str], None]
+    rundir: RunDir, exchange: Exchange, warn: Callable[[str], None]
 ) -> Iterator[list[Checkpoint]]:
-    """Yield all parts of whole checkpoints, newest first; of several processes only the newest.
+    """Yield all parts of whole checkpoints, newest first; the same to all processes.
 
     Args:
         rundir: On a file system that all processes share.
-        exchange: `Compiled.exchange`; all processes must call this together.
-        processes: How many; they take the newest that every one of them can read.
+        exchange: `Compiled.exchange`; all processes must ask for the next one together.
         warn: Receives messages about what was skipped.
     """
     found = _candidates(rundir, warn)
-    if processes == 1:
-        yield from found
-        return
     parts = next(found, None)
     while True:
         said = exchange(parts[0].step + 1 if parts else 0)[:, 0]
-        if said.min() == said.max():
-            break
-        while parts and parts[0].step >= said.min():
+        if said.min() < said.max():  # some cannot read what others can
+            while parts and parts[0].step >= said.min():
+                parts = next(found, None)
+        elif parts is None:
+            return
+        else:
+            yield parts
             parts = next(found, None)
-    if parts:
-        yield parts
 
 
 def _candidates(rundir: RunDir, warn: Callable[[str], None]) -> Iterator[list[Checkpoint]]:
@@ -106,17 +110,51 @@ def deal(
     # Rows do not continue those of the batch before, so a new carry is as good.
     carry = {k: v for k, v in own.items() if k.startswith("train_carry/")}
     learner = {k: v for k, v in found[0].host["learner"].items() if k != "pending"}
+    # Only the sum over processes has a meaning.
+    dropped = sum(part.host["learner"]["dropped"] for part in found)
+    learner["dropped"] = 0 if process else dropped
     return (shared | carry, learner), deal_driver(found, process, envs)
 
 
 def load_replay(
-    replay: Replay, found: Sequence[Checkpoint], rundir: RunDir, process: int, processes: int
-) -> int:
-    """Fill a process's replay from all parts; return how many latents found no record.
+    replay: Replay,
+    found: Sequence[Checkpoint],
+    rundir: RunDir,
+    process: int,
+    processes: int,
+    share: Callable[[bytes], list[bytes]],
+) -> tuple[int, str]:
+    """Fill a process's replay from all parts, or leave all replays empty where one is damaged.
+
+    Args:
+        replay: Empty.
+        found: All parts.
+        rundir: On a file system that all processes share.
+        process: Which process this is.
+        processes: How many there are now.
+        share: `Compiled.share`; all processes must call this together.
+
+    Returns:
+        How many latents found no record here, and what is damaged anywhere.
 
     Raises:
-        UserError, CorruptReplayError: As `Replay.restore` does.
+        UserError: As `Replay.restore` does.
     """
+    dropped, damage = 0, ""
+    try:
+        dropped = _fill(replay, found, rundir, process, processes)
+    except CorruptReplayError as error:
+        damage = str(error)
+    damages = [each.decode() for each in share(damage.encode()) if each]
+    if damages:
+        replay.clear()
+    return dropped, "; ".join(damages)
+
+
+def _fill(
+    replay: Replay, found: Sequence[Checkpoint], rundir: RunDir, process: int, processes: int
+) -> int:
+    """Fill a process's replay from all parts; return how many latents found no record."""
     manifests = [part.host["replay"] for part in found]
     if len(found) == processes:
         replay.restore(rundir.part(process).replay, manifests[process])
@@ -131,39 +169,36 @@ def load_replay(
 
 
 def deal_driver(parts: Sequence[Checkpoint], process: int, envs: int) -> State:
-    """Return what `Driver.load_state` needs of `envs` environments, from those of all parts.
+    """Return what a driver's `load_state` needs of `envs` environments, from those of all parts.
 
     Raises:
         UserError: If the parts hold too few environments.
     """
     drivers = [part.host["driver"] for part in parts]
-    if "envs" not in drivers[0]:
-        raise UserError(
-            f"environments on the device cannot be dealt anew; start {len(parts)} processes, as "
-            "when the checkpoint was written"
-        )
     share = slice(process * envs, (process + 1) * envs)
-    environments = [each for d in drivers for each in d["envs"]["environments"]][share]
-    if len(environments) < envs:
-        raise UserError(f"the checkpoint lacks environments {share.start} to {share.stop - 1}")
-    carries = {k for k in parts[0].arrays if k.startswith("policy_carry/")}
-    arrays = {k: np.concatenate([part.arrays[k] for part in parts])[share] for k in carries}
     counts = [len(d["score"]) for d in drivers]
+    if sum(counts) < share.stop:
+        raise UserError(f"the checkpoint lacks environments {share.start} to {share.stop - 1}")
+    names = {k for k in parts[0].arrays if k.startswith("policy_")}  # all [E, ...]
+    arrays = {k: np.concatenate([part.arrays[k] for part in parts])[share] for k in names}
     host = {
         "calls": drivers[0]["calls"],
         # Only the sum over processes has a meaning.
         "policy_steps": sum(d["policy_steps"] for d in drivers) if process == 0 else 0,
-        "records": _join([d["records"] for d in drivers], counts, 0, np.nan, share),
         "score": np.concatenate([d["score"] for d in drivers])[share],
         "length": np.concatenate([d["length"] for d in drivers])[share],
         "logs": _join([d["logs"] for d in drivers], counts, 1, 0.0, share),
+    }
+    if "begun" in drivers[0]:  # on the device, where the arrays are their state
+        return arrays, host | {"begun": [each for d in drivers for each in d["begun"]][share]}
+    return arrays, host | {
+        "records": _join([d["records"] for d in drivers], counts, 0, np.nan, share),
         "envs": {
-            "environments": environments,
+            "environments": [each for d in drivers for each in d["envs"]["environments"]][share],
             "records": _join([d["envs"]["records"] for d in drivers], counts, 0, np.nan, share),
             "restarts": 0 if process else sum(d["envs"].get("restarts", 0) for d in drivers),
         },
     }
-    return arrays, host
 
 
 def _join(

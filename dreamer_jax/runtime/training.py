@@ -8,6 +8,7 @@ checkpoints follow the clock, and they change nothing.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -19,12 +20,13 @@ from typing import Any, TextIO
 
 from dreamer_jax.errors import UserError
 from dreamer_jax.parallel import array_table, compile_agent, processes, to_host
-from dreamer_jax.replay import CorruptReplayError, collect_garbage
+from dreamer_jax.replay import collect_garbage
 from dreamer_jax.runtime.agreement import Agreement
 from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.console import LiveLine
 from dreamer_jax.runtime.diagnosis import Diagnosis
 from dreamer_jax.runtime.environments import make_driver, make_envs
+from dreamer_jax.runtime.episodes import Episode, pool
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.experience import make_replay
 from dreamer_jax.runtime.learner import Learner, Ratio
@@ -69,16 +71,16 @@ class Training:
             log = config.log
             self.tracing = Tracing(own.trace, log.trace_first, log.trace_updates, say)
             self.metrics = Metrics([])
-            self.checkpoints = Checkpointer(
-                self.own.checkpoints, self._kept(), self._collect, self.line.say
-            )
+            self._ended: list[Episode] = []  # in this process, not collected yet
+            self.checkpoints = Checkpointer(own.checkpoints, self._kept(), self._collect, say)
             if config.from_checkpoint and not self.checkpoints.history():
                 self._adopt(RunDir(Path(config.from_checkpoint)))
             undo.pop_all()
 
     def describe(self) -> str:
         """Return what a person wants to know before a run: task, agent, memory, environments."""
-        count = sum(x.size for x in _leaves(self.learner.train_state.params))
+        shapes = array_table(self.learner.train_state.params, "").values()
+        count = sum(math.prod(shape) for shape, _ in shapes)
         alone = self.processes == 1
         return (
             f"{self.config.task}, size {self.config.size}: {count:,} parameters, "
@@ -94,15 +96,12 @@ class Training:
             UserError: If it belongs to another agent, none is whole, or its replay is damaged.
         """
         found, reason = None, "none can be read"
-        for parts in load_parts(self.rundir, self.compiled.exchange, self.processes, self.line.say):
-            try:
-                self._load(parts)
-            except CorruptReplayError as error:
-                reason = f"checkpoint {parts[0].step} cannot be continued: {error}"
-                self.line.say(reason)
-            else:
+        for parts in load_parts(self.rundir, self.compiled.exchange, self.line.say):
+            if not (damage := self._load(parts)):
                 found = parts
                 break
+            reason = f"checkpoint {parts[0].step} cannot be continued: {damage}"
+            self.line.say(reason)
         if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
@@ -122,10 +121,8 @@ class Training:
         saved = time.monotonic()
         agreed.meet(driver.policy_steps, self.replay.can_sample, stop.requested, False)
         while agreed.policy_steps < config.steps and not agreed.stop:
-            before, score = agreed.policy_steps, None
-            for _, episode in driver.step(learner.acting):
-                score = episode.score
-                self.metrics.add_episode(episode.score, episode.length, episode.logs)
+            before = agreed.policy_steps
+            self._ended += [episode for _, episode in driver.step(learner.acting)]
             if not agreed.is_due(self.ratio):
                 continue
             late = time.monotonic() - saved > config.checkpoint.seconds
@@ -135,7 +132,8 @@ class Training:
                     self.tracing.before_update(learner.grad_steps)
                     self.metrics.add(learner.update(), prefix="train/")
                     self.tracing.after_update(learner.grad_steps, learner.train_state)
-            self.line.update(agreed.policy_steps, learner.grad_steps, score)
+            newest = self._ended[-1].score if self._ended else None
+            self.line.update(agreed.policy_steps, learner.grad_steps, newest)
             self._chores(before)
             if agreed.save:
                 self.save()
@@ -172,8 +170,8 @@ class Training:
     def save(self) -> None:
         """Start writing a checkpoint; it is in place once `checkpoints.wait` returns."""
         self.checkpoints.wait()  # blocks of a save that fails are not there to be shared
-        # Nobody deletes an old checkpoint before the one after it is complete everywhere.
-        self.compiled.exchange(0)
+        # All meet here: nobody deletes an old one before the one after it is complete everywhere.
+        self._pool()
         arrays, learner = self.learner.state()
         policy, driver = self.driver.state()
         if self.process:
@@ -197,13 +195,20 @@ class Training:
         self.metrics.close()
         self.envs.close()
 
-    def _load(self, found: list[Checkpoint]) -> None:
-        """Continue from all parts of a checkpoint, whatever the number of processes was."""
+    def _load(self, found: list[Checkpoint]) -> str:
+        """Continue from all parts of a checkpoint, whatever the number of processes was.
+
+        Returns:
+            What is damaged in the replay of any process; nothing has changed then.
+        """
         own, process = self.learner.state()[0], self.process
         learner, driver = deal(found, own, process, self.processes, self.share.envs)
         match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, learner[0])
-        # First, because it may turn out damaged, and then nothing has changed yet.
-        dropped = load_replay(self.replay, found, self.rundir, process, self.processes)
+        dropped, damage = load_replay(
+            self.replay, found, self.rundir, process, self.processes, self.compiled.share
+        )
+        if damage:
+            return damage
         self.learner.load_state(*learner)
         self.learner.dropped += dropped
         self.ratio.load_state(found[0].host["ratio"])
@@ -211,6 +216,7 @@ class Training:
             self.line.say(f"dealt the streams of {len(found)} processes to {self.processes}")
         for index in self.driver.load_state(*driver):
             self.line.say(f"environment {index}: open episode could not be continued, closed")
+        return ""
 
     def _kept(self) -> int:
         """Return how many checkpoints stay: there is always one that all processes have."""
@@ -256,14 +262,21 @@ class Training:
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()
         if crossed(log.every):
-            counts = {
-                "replay/size": self.replay.size,
-                "replay/dropped": self.learner.dropped,
-                "train/skipped": self.learner.skipped,
-                "envs/restarts": self.envs.restarts,
-            }
-            self.metrics.add(counts, "last")
+            self.metrics.add({"train/skipped": self.learner.skipped, **self._pool()}, "last")
             self.metrics.write(**self._counters())
+
+    def _pool(self) -> dict[str, int]:
+        """Collect the episodes of all processes; return the sums of what each counts."""
+        counts = {
+            "replay/size": self.replay.size,
+            "replay/dropped": self.learner.dropped,
+            "envs/restarts": self.envs.restarts,
+        }
+        ended, sums = pool(self.compiled.share, self._ended, counts)
+        self._ended = []
+        for episode in ended:
+            self.metrics.add_episode(*episode)
+        return sums
 
     def _report(self) -> None:
         replayed, _ = self.learner.gather()
@@ -284,9 +297,3 @@ class Training:
 
     def _collect(self, hosts: list[dict[str, Any]]) -> None:
         collect_garbage(self.own.replay, [host["replay"] for host in hosts])
-
-
-def _leaves(tree: Any) -> list[Any]:
-    if isinstance(tree, Mapping):
-        return [leaf for child in tree.values() for leaf in _leaves(child)]
-    return [tree]

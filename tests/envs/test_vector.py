@@ -289,6 +289,27 @@ def test_workers_resume_what_this_process_saved_and_back(task):
             assert _equal(again, ends[saved])
 
 
+def test_another_process_continues_open_episodes_and_then_starts_its_own():
+    """An open episode is brought back from its own seed, through a second save as well."""
+    make = _make("gymnasium:CartPole-v1")
+    with VectorEnv(make, 3, seed=7, workers="inline") as env:
+        _run(env, 8, seed=1)
+        state, last = env.state(), env._records
+        expected = _run(env, 41, seed=2, first=last)
+    with VectorEnv(make, 3, seed=7, process=1, workers="inline") as env:
+        assert env.load_state(state) == []
+        second = env.state()
+    with VectorEnv(make, 3, seed=7, process=2, workers="inline") as env:
+        assert env.load_state(second) == []
+        found = _run(env, 41, seed=2, first=last)
+    (ours, theirs) = (np.stack([x["vector"] for x in records]) for records in (found, expected))
+    resets = np.stack([records["is_first"] for records in expected]).argmax(0)
+    for i, reset in enumerate(resets):
+        assert reset > 0, "an episode ends within the steps"
+        assert np.array_equal(ours[:reset, i], theirs[:reset, i])
+        assert not np.array_equal(ours[reset, i], theirs[reset, i])
+
+
 def test_a_second_save_after_a_resume_holds_the_whole_episode():
     make = functools.partial(Counting, length=31)
     with VectorEnv(make, 3, seed=7, workers="inline") as env:
