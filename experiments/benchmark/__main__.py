@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -60,19 +61,19 @@ def main() -> None:
     """Run one benchmark and print its table."""
     args = parse()
     result = BENCHMARKS[args.what](args)
-    title = f"{args.what} {args.obs} {args.action} {args.size} {args.batch}×{args.length}"
-    print(f"{title} {args.dtype} on {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    subject = result.get("task", f"{args.obs} {args.action}")  # a task brings its own spaces
+    title = f"{args.what} {subject} {args.size} {args.batch}×{args.length} {args.dtype}"
+    print(f"{title} on {jax.devices()[0].device_kind}, jax {jax.__version__}")
     for name, value in result.items():
-        shown = (
-            f"{value:,.3f}"
-            if isinstance(value, float)
-            else f"{value:,}"
-            if isinstance(value, int)
-            else value
-        )
-        print(f"  {name:24} {shown}")
+        print(f"  {name:24} {_shown(value)}")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":
