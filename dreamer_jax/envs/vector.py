@@ -186,7 +186,9 @@ class VectorEnv:
         self._restarts.count = int(state["restarts"])
         self._records = {key: np.array(value) for key, value in state["records"].items()}
         self._episodes = [int(each["episode"]) for each in saved]
-        self._seeds = [each.get("seed", self._episode_seed(i)) for i, each in enumerate(saved)]
+        self._seeds = [int(each.get("seed", 0)) for each in saved]
+        if self._records and "seed" not in saved[0]:  # by a version that dealt no open episodes
+            self._seeds = [self._episode_seed(i) for i in range(self.number)]
         self._ended = [bool(each["ended"]) for each in saved]
         self._actions = [self._unstacked(each["actions"]) for each in saved]
         # A simulator may outlive its episode: a saved one is put back after an end, too.

@@ -303,6 +303,11 @@ def test_another_process_continues_open_episodes_and_then_starts_its_own():
         assert env.load_state(second) == []
         found = _run(env, 41, seed=2, first=last)
     (ours, theirs) = (np.stack([x["vector"] for x in records]) for records in (found, expected))
+    for each in state["environments"]:  # as saved by earlier versions
+        del each["seed"]
+    with VectorEnv(make, 3, seed=7, workers="inline") as env:
+        assert env.load_state(state) == []
+        assert _equal(_run(env, 41, seed=2, first=last), expected)
     resets = np.stack([records["is_first"] for records in expected]).argmax(0)
     for i, reset in enumerate(resets):
         assert reset > 0, "an episode ends within the steps"
