@@ -60,7 +60,9 @@ def overrides(data: st.DataObject, folder: Path) -> None:  # noqa: ARG001
     except UserError as error:
         assert str(error)
         return
-    assert leaves(values.config) == LEAVES
+    assert [leaf for leaf in leaves(values.config) if not leaf.startswith("env.")] == LEAVES
+    new = {name.removeprefix("env.") for name, _ in given_options if name.startswith("env.")}
+    assert set(values.config.env) == new  # the default names none
     for name in LEAVES:
         ours, theirs = (_get(config, name) for config in (values.config, plain))
         assert type(ours) is type(theirs)

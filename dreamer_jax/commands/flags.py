@@ -88,16 +88,20 @@ def _take_env_options(config: ConfigDict, arguments: Sequence[str]) -> list[str]
 
     Whether the environment has such an option is seen when it is built.
     """
-    rest, known = [], set(config.env)
+    rest: list[str] = []
+    new: dict[str, Any] = {}  # the last one of a name counts, whatever the types of the others
     for argument in arguments:
         found = _OVERRIDE.fullmatch(argument)
         name = found["key"].removeprefix("env.") if found else ""
-        if found is None or found["key"] != f"env.{name}" or "." in name or name in known:
+        fits = name.isidentifier() and name not in config.env
+        if found is None or found["key"] != f"env.{name}" or not fits:
             rest.append(argument)
             continue
-        with config.unlocked():
-            value = found["value"]
-            config.env[name] = not found["no"] if value is None else _literal(value)
+        value = found["value"]
+        new[name] = not found["no"] if value is None else _literal(value)
+    with config.unlocked():
+        for name, literal in new.items():
+            config.env[name] = literal
     return rest
 
 

@@ -117,6 +117,7 @@ def test_options_of_the_environment_that_no_preset_names_are_taken_by_their_lite
 
 def test_of_two_values_of_an_option_the_last_is_taken():
     assert read("--config.env.noops=3", "--config.env.noops=4").config.env.noops == 4
+    assert read("--config.env.noops=0", "--config.env.noops=0.5").config.env.noops == 0.5
 
 
 def test_an_option_that_the_environment_does_not_take_is_refused_when_it_is_built():
@@ -125,7 +126,9 @@ def test_an_option_that_the_environment_does_not_take_is_refused_when_it_is_buil
         make_env(config.task, **config.env.to_dict())
 
 
-@pytest.mark.parametrize("argument", ["--config.env.a.b=3", "--config.environment.a=3"])
+@pytest.mark.parametrize(
+    "argument", ["--config.env.a.b=3", "--config.environment.a=3", "--config.env.=3"]
+)
 def test_only_options_of_the_environment_may_be_new(argument):
     with pytest.raises(UserError, match="unknown config key"):
         read(argument)
