@@ -157,6 +157,7 @@ def test_first_update_warms_up_from_rate_zero(run: Run) -> None:
 
 
 def test_acting_parameters_are_those_after_the_update_and_outlive_the_state(run: Run) -> None:
+    assert all(run.gone)  # the states were donated before the parameters were read
     for update, acting in zip(run.updates, run.acting, strict=True):
         _equal(acting, {name: update.state.params[name] for name in ACTING})
 

@@ -90,16 +90,8 @@ def make(
         raise UserError(f"atari:{name} corrupts memory in ALE; choose another game")
     if name not in roms.get_all_rom_ids() or not _playable(ale, name):
         raise unknown_name("Atari game", name, names())
-    if lives not in _LIVES or actions not in _ACTIONS:
-        raise UserError(
-            f"lives={lives!r}, actions={actions!r}: lives is one of {', '.join(_LIVES)} and "
-            f"actions one of {', '.join(_ACTIONS)}"
-        )
-    if not 1 <= pooling <= repeat or noops < 0 or time_limit < 1:
-        raise UserError(
-            f"pooling={pooling}, repeat={repeat}, noops={noops}, time_limit={time_limit}: "
-            "pooling is at least 1 and at most repeat, noops at least 0, time_limit at least 1"
-        )
+    _check_words(lives, actions)
+    _check_counts(pooling, repeat, noops, time_limit)
     exact = name not in _INEXACT and repeat - pooling >= _STALE_FRAMES
     return (AtariWithSnapshots if exact else Atari)(
         name,
@@ -114,6 +106,22 @@ def make(
         clip_reward=clip_reward,
         time_limit=time_limit,
     )
+
+
+def _check_words(lives: str, actions: str) -> None:
+    if lives not in _LIVES or actions not in _ACTIONS:
+        raise UserError(
+            f"lives={lives!r}, actions={actions!r}: lives is one of {', '.join(_LIVES)} and "
+            f"actions one of {', '.join(_ACTIONS)}"
+        )
+
+
+def _check_counts(pooling: int, repeat: int, noops: int, time_limit: int) -> None:
+    if not 1 <= pooling <= repeat or noops < 0 or time_limit < 1:
+        raise UserError(
+            f"pooling={pooling}, repeat={repeat}, noops={noops}, time_limit={time_limit}: "
+            "pooling is at least 1 and at most repeat, noops at least 0, time_limit at least 1"
+        )
 
 
 class Atari:
