@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from dreamer_jax.runtime.saved import Player
+    from dreamer_jax.runtime.saving.load import Player
 
 __all__ = ["load", "load_config", "run_training"]
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ def load(logdir: str | os.PathLike[str], step: int | None = None, sample: bool =
         UserError: If there is no run or no whole checkpoint.
     """
     from dreamer_jax.config import find_size
-    from dreamer_jax.runtime.saved import Player, load_saved
+    from dreamer_jax.runtime.saving.load import Player, load_saved
 
     return Player(load_saved(Path(logdir), find_size, step), sample)
 

@@ -14,7 +14,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 
-from dreamer_jax.ops.onehot import mixed_log_probs
+from dreamer_jax.ops.categorical import mixed_log_probs
 from dreamer_jax.types import Space
 
 

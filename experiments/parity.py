@@ -19,15 +19,15 @@ import numpy as np
 
 from dreamer_jax.agent import Agent
 from dreamer_jax.behavior.imagination import imagine
-from dreamer_jax.compat import export_params, import_params
-from dreamer_jax.compat_options import import_options
+from dreamer_jax.compat.names import export_params, import_params
+from dreamer_jax.compat.options import import_options
 from dreamer_jax.config import load_config
+from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.distributions import Sampler
 from dreamer_jax.factory import make_agent
 from dreamer_jax.nets.decoder import recon_loss
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.twohot import twohot_loss
-from dreamer_jax.parallel import Compiled
 from dreamer_jax.types import SIGNALS, Batch, Carry, Latent, Replayed, Space, Spaces, TrainState
 
 DETERMINISTIC = Sampler(

@@ -24,7 +24,7 @@ from tiny import (
 )
 
 from dreamer_jax.agent import ACTING, Agent
-from dreamer_jax.parallel import Compiled, Update
+from dreamer_jax.device.compiled import Compiled, Update
 from dreamer_jax.types import Carry, Latent, TrainState
 
 MODULES = {"encoder", "dynamics", "decoder", "reward", "cont", "actor", "critic"}

@@ -10,8 +10,8 @@ import numpy as np
 from absl import flags
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
-from dreamer_jax.envs.actions import random_actions
-from dreamer_jax.envs.check import examine_env
+from dreamer_jax.envs.adapters.actions import random_actions
+from dreamer_jax.envs.checking.episodes import examine_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError

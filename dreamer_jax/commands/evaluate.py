@@ -11,8 +11,8 @@ from dreamer_jax.commands.flags import new_flags, parse
 from dreamer_jax.config import find_size
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.evaluation import PROCESS, describe, evaluate
-from dreamer_jax.runtime.media import write_video
-from dreamer_jax.runtime.saved import load_saved
+from dreamer_jax.runtime.saving.load import load_saved
+from dreamer_jax.runtime.showing.media import write_video
 
 
 def main(arguments: Sequence[str]) -> int:

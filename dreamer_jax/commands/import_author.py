@@ -16,17 +16,17 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from dreamer_jax.commands.flags import new_flags, parse
-from dreamer_jax.commands.limits import check_limits
-from dreamer_jax.compat import import_optimizer, import_params
-from dreamer_jax.compat_options import get_option, import_options, size_name
-from dreamer_jax.compat_pickle import read_author_checkpoint
+from dreamer_jax.compat.names import import_optimizer, import_params
+from dreamer_jax.compat.options import get_option, import_options, size_name
+from dreamer_jax.compat.pickles import read_author_checkpoint
 from dreamer_jax.config import find_size, load_config
+from dreamer_jax.device.compiled import compile_agent, name_arrays
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import compile_agent, name_arrays
-from dreamer_jax.runtime.checkpoint import Checkpointer
-from dreamer_jax.runtime.lock import RunLock
-from dreamer_jax.runtime.rundir import RunDir, claim
+from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
+from dreamer_jax.runtime.saving.lock import RunLock
+from dreamer_jax.runtime.saving.rundir import RunDir, claim
 from dreamer_jax.types import TrainState
 
 

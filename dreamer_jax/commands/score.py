@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.bsuite_score import scores, totals
-from dreamer_jax.runtime.crafter_score import achievement_rates, crafter_score
-from dreamer_jax.runtime.metrics import read_rows
-from dreamer_jax.runtime.rundir import RunDir, read_config
+from dreamer_jax.runtime.saving.rundir import RunDir, read_config
+from dreamer_jax.runtime.showing.metrics import read_rows
+from dreamer_jax.scores.bsuite import scores, totals
+from dreamer_jax.scores.crafter import achievement_rates, crafter_score
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -147,8 +147,8 @@ def check_rendering() -> str:
     """
     if importlib.util.find_spec("dm_control") is None:
         raise Skipped("dm_control is not installed (extra dmc); nothing else needs OpenGL")
-    from dreamer_jax.envs.opengl import enable_rendering
     from dreamer_jax.envs.registry import make_env
+    from dreamer_jax.envs.suites.opengl import enable_rendering
 
     env = make_env("dmc:cartpole_balance")
     try:
@@ -170,7 +170,7 @@ def check_video() -> str:
     Raises:
         Skipped: If no package for it is installed.
     """
-    from dreamer_jax.runtime.media import MissingPackage, write_video
+    from dreamer_jax.runtime.showing.media import MissingPackage, write_video
 
     frames = np.random.default_rng(0).integers(0, 256, (5, 64, 96, 3)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +189,7 @@ def check_training() -> str:
         UserError: If an update was not finite.
     """
     import dreamer_jax
-    from dreamer_jax.runtime.metrics import read_rows
+    from dreamer_jax.runtime.showing.metrics import read_rows
 
     config = load_config("debug")
     config.update_from_flattened_dict(_TINY)

@@ -10,18 +10,18 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from dreamer_jax.cluster.processes import start
 from dreamer_jax.commands.flags import define_config, new_flags, parse
-from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import debug_nans, processes
 from dreamer_jax.errors import RunFault, UserError
-from dreamer_jax.parallel import debug_nans, processes
-from dreamer_jax.processes import start
-from dreamer_jax.runtime.checkpoint import Checkpointer
 from dreamer_jax.runtime.evaluation import describe
-from dreamer_jax.runtime.lock import RunLock
-from dreamer_jax.runtime.media import learning_curve, without_pictures, write_video
-from dreamer_jax.runtime.metrics import read_rows
-from dreamer_jax.runtime.rundir import RunDir, check_config, claim
+from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
+from dreamer_jax.runtime.saving.lock import RunLock
+from dreamer_jax.runtime.saving.rundir import RunDir, check_config, claim
+from dreamer_jax.runtime.showing.media import learning_curve, without_pictures, write_video
+from dreamer_jax.runtime.showing.metrics import read_rows
 from dreamer_jax.runtime.signals import StopRequest
 from dreamer_jax.runtime.training import Training
 

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamer_jax.device.trees import name_state, restore_state
 from dreamer_jax.device_envs.protocol import DeviceEnv, State
-from dreamer_jax.device_envs.state import name_state, restore_state
 from dreamer_jax.device_envs.vector import check_types, episode_key
 from dreamer_jax.types import Record
 

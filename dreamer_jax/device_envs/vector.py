@@ -1,8 +1,9 @@
 """E device environments as one, for a compiled loop: stacked states and automatic resets.
 
-Invariant: the records are those of `envs/vector.py` with the same seed and actions. Both start
-episode k of environment e from the same integer, a pure function of (seed, process, e, k); a record
-with `is_last` is delivered, and the step after it ignores the action and delivers a reset record.
+Invariant: the records are those of `envs/vector/vector_env.py` with the same seed and actions.
+Both start episode k of environment e from the same integer, a pure function of (seed, process, e,
+k); a record with `is_last` is delivered, and the step after it ignores the action and delivers a
+reset record.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_jax.device_envs.protocol import DeviceEnv, Record, State
-from dreamer_jax.envs.vector import episode_seed
+from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import FLAGS, Space
 

@@ -18,7 +18,7 @@ from dreamer_jax.distributions import Sampler
 from dreamer_jax.dynamics.protocol import Act, Params
 from dreamer_jax.dynamics.rssm_net import RSSMNet
 from dreamer_jax.nets.layers import Dtype, forward, from_groups, to_groups
-from dreamer_jax.ops.onehot import (
+from dreamer_jax.ops.categorical import (
     categorical_entropy,
     categorical_kl,
     mixed_log_probs,

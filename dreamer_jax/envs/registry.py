@@ -14,9 +14,9 @@ import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from dreamer_jax.envs.adapters.wrappers import wrap
 from dreamer_jax.envs.naming import check_names, check_options, unknown_name
 from dreamer_jax.envs.spec import Env
-from dreamer_jax.envs.wrappers import wrap
 from dreamer_jax.errors import UserError
 
 # Options of the wrappers, for environments whose constructor does not take them itself.
@@ -30,20 +30,20 @@ class _Suite(NamedTuple):
 
 
 _SUITES = {
-    "atari": _Suite("dreamer_jax.envs.atari", "atari"),
-    "bsuite": _Suite("dreamer_jax.envs.bsuite", "bsuite"),
+    "atari": _Suite("dreamer_jax.envs.suites.atari", "atari"),
+    "bsuite": _Suite("dreamer_jax.envs.suites.bsuite", "bsuite"),
     "craftax": _Suite("dreamer_jax.device_envs.craftax_env", "craftax", in_jax=True),
-    "crafter": _Suite("dreamer_jax.envs.crafter", "crafter"),
+    "crafter": _Suite("dreamer_jax.envs.suites.crafter", "crafter"),
     "device": _Suite("dreamer_jax.device_envs.chase", "", in_jax=True),
-    "dmc": _Suite("dreamer_jax.envs.dmc", "dmc"),
-    "dmlab": _Suite("dreamer_jax.envs.dmlab", ""),
-    "gymnasium": _Suite("dreamer_jax.envs.gymnasium_env", "classic"),
-    "locomotion": _Suite("dreamer_jax.envs.locomotion", "locomotion"),
-    "memorymaze": _Suite("dreamer_jax.envs.memorymaze", "memorymaze"),
-    "minecraft": _Suite("dreamer_jax.envs.minecraft", ""),
-    "minigrid": _Suite("dreamer_jax.envs.minigrid", "minigrid"),
-    "procgen": _Suite("dreamer_jax.envs.procgen", "procgen"),
-    "testing": _Suite("dreamer_jax.envs.testing", ""),
+    "dmc": _Suite("dreamer_jax.envs.suites.dmc", "dmc"),
+    "dmlab": _Suite("dreamer_jax.envs.suites.dmlab", ""),
+    "gymnasium": _Suite("dreamer_jax.envs.adapters.gymnasium_env", "classic"),
+    "locomotion": _Suite("dreamer_jax.envs.suites.locomotion", "locomotion"),
+    "memorymaze": _Suite("dreamer_jax.envs.suites.memorymaze", "memorymaze"),
+    "minecraft": _Suite("dreamer_jax.envs.suites.minecraft", ""),
+    "minigrid": _Suite("dreamer_jax.envs.suites.minigrid", "minigrid"),
+    "procgen": _Suite("dreamer_jax.envs.suites.procgen", "procgen"),
+    "testing": _Suite("dreamer_jax.envs.suites.testing", ""),
 }
 
 
@@ -137,11 +137,11 @@ def _adapt(task: str, env: Any) -> Env:
     """Make an `Env` of any interface known here, without importing what is not already there."""
     # Gymnasium's classes have `reset` and `step` too, so they are asked for first.
     if _is_a(env, "gymnasium", "Env"):
-        from dreamer_jax.envs.gymnasium_env import GymnasiumEnv
+        from dreamer_jax.envs.adapters.gymnasium_env import GymnasiumEnv
 
         return GymnasiumEnv(env)
     if _is_a(env, "dm_env", "Environment"):
-        from dreamer_jax.envs.dm_environment import DmEnvironment
+        from dreamer_jax.envs.adapters.dm_environment import DmEnvironment
 
         return DmEnvironment(env)
     if _is_a(env, "dreamer_jax.device_envs.protocol", "DeviceEnv"):
@@ -156,7 +156,7 @@ def _adapt(task: str, env: Any) -> Env:
     raise UserError(
         f"{task} returned a {type(env).__name__}; return a gymnasium.Env, a dm_env.Environment, "
         "a DeviceEnv, an object with the methods of dreamer_jax.envs.spec.Env, or what "
-        "dreamer_jax.envs.functions.from_functions makes of a simulator"
+        "dreamer_jax.envs.adapters.functions.from_functions makes of a simulator"
     )
 
 

@@ -1,7 +1,7 @@
 """How a function of many rows, each by itself, is evaluated.
 
 Losses are written as functions of (parameters, rows) between reductions over all rows. Whoever
-knows the devices may thus evaluate them on each device's own rows; `mesh.py` does.
+knows the devices may thus evaluate them on each device's own rows; `device/mesh.py` does.
 """
 
 from __future__ import annotations

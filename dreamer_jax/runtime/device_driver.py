@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from dreamer_jax.device.compiled import Compiled
+from dreamer_jax.device.rollout import Progress, Rollout
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import Compiled
-from dreamer_jax.rollout import Progress, Rollout
 from dreamer_jax.runtime.driver import Insert, replay_record
 from dreamer_jax.runtime.episodes import Episode, Tally
 

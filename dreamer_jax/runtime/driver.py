@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_jax.envs.vector import VectorEnv
-from dreamer_jax.parallel import Compiled, name_arrays, restore_arrays, to_host
+from dreamer_jax.device.compiled import Compiled, name_arrays, restore_arrays, to_host
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.runtime.episodes import Episode, Tally
 from dreamer_jax.types import SIGNALS, Carry, Latent, Record, Spaces
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.faults import FaultPolicy
 from dreamer_jax.envs.registry import in_jax, make_env
-from dreamer_jax.envs.vector import VectorEnv
-from dreamer_jax.parallel import Compiled
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver

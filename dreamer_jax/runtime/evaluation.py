@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.parallel import Compiled
+from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.runtime.environments import Envs, make_driver
 from dreamer_jax.runtime.episodes import Episode
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import Compiled
 from dreamer_jax.replay import Replay, check_memory, replay_bytes
 from dreamer_jax.types import SIGNALS, Space, Spaces
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.parallel import Compiled, name_arrays, restore_arrays, to_host
+from dreamer_jax.device.compiled import Compiled, name_arrays, restore_arrays, to_host
 from dreamer_jax.replay import Replay, Slots
-from dreamer_jax.runtime.diagnosis import Skip
+from dreamer_jax.runtime.saving.diagnosis import Skip
 from dreamer_jax.types import Batch, Carry, Latent, Replayed, TrainState
 
 

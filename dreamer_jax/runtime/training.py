@@ -18,24 +18,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from dreamer_jax.cluster.agreement import Agreement
+from dreamer_jax.device.compiled import array_table, compile_agent, processes, to_host
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import array_table, compile_agent, processes, to_host
 from dreamer_jax.replay import collect_garbage
-from dreamer_jax.runtime.agreement import Agreement
-from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer, match_tree
-from dreamer_jax.runtime.console import LiveLine
-from dreamer_jax.runtime.diagnosis import Diagnosis
 from dreamer_jax.runtime.environments import make_driver, make_envs
 from dreamer_jax.runtime.episodes import Episode, pool
 from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.experience import make_replay
 from dreamer_jax.runtime.learner import Learner, Ratio
-from dreamer_jax.runtime.media import tile_open_loop, without_pictures, write_video
-from dreamer_jax.runtime.metrics import JsonlOutput, Metrics, Output, TensorBoardOutput, read_rows
-from dreamer_jax.runtime.parts import SHARED, deal, load_parts, load_replay, own_share
-from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer, match_tree
+from dreamer_jax.runtime.saving.diagnosis import Diagnosis
+from dreamer_jax.runtime.saving.redistribute import SHARED, deal, load_parts, load_replay, own_share
+from dreamer_jax.runtime.saving.rundir import RunDir
+from dreamer_jax.runtime.showing.console import LiveLine
+from dreamer_jax.runtime.showing.media import tile_open_loop, without_pictures, write_video
+from dreamer_jax.runtime.showing.metrics import (
+    JsonlOutput,
+    Metrics,
+    Output,
+    TensorBoardOutput,
+    read_rows,
+)
+from dreamer_jax.runtime.showing.tracing import Tracing
 from dreamer_jax.runtime.signals import StopRequest
-from dreamer_jax.runtime.tracing import Tracing
 
 GIB = 2**30
 FPS = 15  # of open-loop videos
@@ -123,7 +129,7 @@ class Training:
         while agreed.policy_steps < config.steps and not agreed.stop:
             before = agreed.policy_steps
             self._ended += [episode for _, episode in driver.step(learner.acting)]
-            if not agreed.is_due(self.ratio):
+            if not agreed.is_due(self.ratio.owes):
                 continue
             late = time.monotonic() - saved > config.checkpoint.seconds
             agreed.meet(driver.policy_steps, self.replay.can_sample, stop.requested, late)

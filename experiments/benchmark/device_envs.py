@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_jax.config import find_size, load_config
+from dreamer_jax.device.compiled import Compiled, compile_agent
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
-from dreamer_jax.envs.actions import random_actions
-from dreamer_jax.envs.vector import VectorEnv
-from dreamer_jax.parallel import Compiled, compile_agent
+from dreamer_jax.envs.adapters.actions import random_actions
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.runtime.environments import Envs, make_driver, make_envs
 from dreamer_jax.runtime.experience import make_replay
 from experiments.benchmark.workload import WARMUP

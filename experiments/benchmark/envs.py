@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.config import load_config
-from dreamer_jax.envs.actions import random_actions
+from dreamer_jax.envs.adapters.actions import random_actions
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
-from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.experience import replay_columns

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from dreamer_jax.config import find_size, load_config
-from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.training import Training
 from experiments.benchmark.workload import WARMUP, step_caller, timings
 

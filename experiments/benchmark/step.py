@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dreamer_jax.parallel import Compiled
+from dreamer_jax.device.compiled import Compiled
 from experiments.benchmark.flops import count_flops, reached_flops
 from experiments.benchmark.workload import build, random_batch, random_values, step_caller, timings
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from dreamer_jax.config import find_size, load_config
-from dreamer_jax.parallel import Compiled, compile_agent
+from dreamer_jax.device.compiled import Compiled, compile_agent
 from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces, TrainState
 
 WARMUP = 3

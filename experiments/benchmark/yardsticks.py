@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dreamer_jax.envs.worker import startable
+from dreamer_jax.envs.vector.worker import startable
 
 # One vector step; the result is thrown away.
 Step = Callable[[], Any]
@@ -129,7 +129,7 @@ def _loop(name: str, repeat: int, number: int) -> Step:
 
 def _dm_control(name: str) -> Any:
     # As the tasks of this package: without a renderer, so that the two pay for the same.
-    from dreamer_jax.envs import dmc
+    from dreamer_jax.envs.suites import dmc
 
     return dmc.make(name)._environment
 

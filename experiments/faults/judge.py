@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreamer_jax.envs.vector import episode_seed
+from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.replay.blocks import Block, decode
-from dreamer_jax.runtime.checkpoint import Checkpoint, Checkpointer
-from dreamer_jax.runtime.rundir import RunDir, read_config
+from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer
+from dreamer_jax.runtime.saving.rundir import RunDir, read_config
 from dreamer_jax.types import Space
 from experiments.faults.taped import RESET, Line
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.runtime.checkpoint import Checkpointer
-from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
+from dreamer_jax.runtime.saving.rundir import RunDir
 from experiments.faults.judge import Verdict, judge
 from experiments.faults.launcher import NONE, PHASES
 from experiments.faults.taped import VARIABLE, read_tape

@@ -110,7 +110,7 @@ def wrap_run(fate: Fate) -> None:
     """Let acting before the first update, compilation of the update, and updates pass by `fate`."""
     import jax
 
-    from dreamer_jax.parallel import Compiled
+    from dreamer_jax.device.compiled import Compiled
     from dreamer_jax.runtime.driver import Driver
 
     train, step, updates = Compiled.train, Driver.step, Counter[str]()

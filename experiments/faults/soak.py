@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.config import find_size, load_config
-from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.training import Training
 from experiments.faults.kills import OPTIONS
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from dreamer_jax.__main__ import BAD_INPUT, RESUMABLE
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.lock import RunLock
-from dreamer_jax.runtime.media import without_pictures
+from dreamer_jax.runtime.saving.lock import RunLock
+from dreamer_jax.runtime.showing.media import without_pictures
 from dreamer_jax.runtime.signals import StopRequest
 from experiments.sweep.backend import Backend
 from experiments.sweep.local import LocalBackend

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamer_jax.__main__ import RESUMABLE
-from dreamer_jax.runtime.whole import replacing
+from dreamer_jax.files import replacing
 from experiments.sweep.plan import Run
 
 # A run that is told to end before it listens for signals is as resumable as one that checkpointed.

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
-from dreamer_jax.commands.limits import check_limits
 from dreamer_jax.config import find_size
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.rundir import RunDir, check_config
+from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.saving.rundir import RunDir, check_config
 
 # `(key, value)` as on the command line, without the prefix `--config.`.
 Override = tuple[str, str]

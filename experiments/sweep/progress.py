@@ -13,8 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from dreamer_jax.runtime.metrics import read_rows
-from dreamer_jax.runtime.rundir import RunDir
+from dreamer_jax.runtime.saving.rundir import RunDir
+from dreamer_jax.runtime.showing.metrics import read_rows
 from experiments.sweep.attempt import STOPPED, Record, json_lines, read_record, tail
 from experiments.sweep.orphan import is_locked
 from experiments.sweep.plan import Run

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamer_jax.runtime.metrics import read_rows
-from dreamer_jax.runtime.rundir import RunDir
-from dreamer_jax.runtime.whole import replacing
+from dreamer_jax.files import replacing
+from dreamer_jax.runtime.saving.rundir import RunDir
+from dreamer_jax.runtime.showing.metrics import read_rows
 from experiments.sweep.plan import Run
 from experiments.sweep.progress import has_score
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TextIO, get_args
 
-from dreamer_jax.runtime.console import format_count
+from dreamer_jax.runtime.showing.console import format_count
 from experiments.sweep.attempt import last_lines
 from experiments.sweep.plan import Run
 from experiments.sweep.progress import Progress, State

@@ -7,7 +7,7 @@ from tiny_run import tiny_arguments
 
 from dreamer_jax.__main__ import run
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.metrics import read_rows
+from dreamer_jax.runtime.showing.metrics import read_rows
 
 
 @pytest.mark.smoke

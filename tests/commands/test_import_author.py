@@ -18,13 +18,13 @@ from tiny_run import disk, make_training, shared_agent, tiny_run
 
 from dreamer_jax.__main__ import main, run
 from dreamer_jax.commands.import_author import import_config
-from dreamer_jax.compat import export_params
-from dreamer_jax.compat_pickle import read_author_checkpoint
+from dreamer_jax.compat.names import export_params
+from dreamer_jax.compat.pickles import read_author_checkpoint
 from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import name_arrays
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import name_arrays
-from dreamer_jax.runtime.checkpoint import Checkpointer
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.types import TrainState
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")

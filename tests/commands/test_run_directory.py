@@ -14,9 +14,9 @@ from tiny_run import disk, tiny_run
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime import training as training_module
-from dreamer_jax.runtime.checkpoint_files import write_manifest
 from dreamer_jax.runtime.driver import Driver
-from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.saving.checkpoint_files import write_manifest
+from dreamer_jax.runtime.saving.lock import RunLock
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
 

@@ -97,7 +97,7 @@ def test_empty_picture_is_told(monkeypatch):
     pytest.importorskip("dm_control")
     import numpy as np
 
-    from dreamer_jax.envs.dmc import DmControl
+    from dreamer_jax.envs.suites.dmc import DmControl
 
     monkeypatch.setattr(DmControl, "render", lambda _: np.zeros((2, 3, 3), np.uint8))
     with pytest.raises(UserError, match="draws an empty picture"):
@@ -105,7 +105,7 @@ def test_empty_picture_is_told(monkeypatch):
 
 
 def test_training_that_is_not_finite_is_told(monkeypatch):
-    import dreamer_jax.runtime.metrics as metrics
+    import dreamer_jax.runtime.showing.metrics as metrics
 
     row = {"train/loss/total": None, "train/skipped": 3, "grad_steps": 3}
     monkeypatch.setattr(metrics, "read_rows", lambda _: [row])

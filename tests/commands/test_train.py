@@ -13,7 +13,7 @@ from tiny_run import tiny_arguments, tiny_run
 import dreamer_jax
 from dreamer_jax.__main__ import run
 from dreamer_jax.commands.train import default_logdir
-from dreamer_jax.runtime.metrics import read_rows
+from dreamer_jax.runtime.showing.metrics import read_rows
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
 

@@ -9,7 +9,7 @@ import pytest
 
 from dreamer_jax.device_envs.chase import Chase, ChaseState
 from dreamer_jax.device_envs.host import _step
-from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.checking.episodes import check_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 

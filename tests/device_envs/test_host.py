@@ -14,7 +14,7 @@ from dreamer_jax.__main__ import run
 from dreamer_jax.device_envs.chase import Chase
 from dreamer_jax.device_envs.host import HostEnv, _step
 from dreamer_jax.device_envs.protocol import DeviceEnv, signals
-from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.checking.episodes import check_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError

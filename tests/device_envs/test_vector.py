@@ -11,9 +11,9 @@ import pytest
 from dreamer_jax.device_envs.chase import Chase
 from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
-from dreamer_jax.envs.actions import random_actions
+from dreamer_jax.envs.adapters.actions import random_actions
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.vector import VectorEnv, episode_seed
+from dreamer_jax.envs.vector.vector_env import VectorEnv, episode_seed
 from dreamer_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from dreamer_jax.config import load_config
-from dreamer_jax.envs import placement
 from dreamer_jax.envs.faults import EnvironmentFault, FaultPolicy
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.testing import Flaky
-from dreamer_jax.envs.vector import VectorEnv, episode_seed
+from dreamer_jax.envs.suites.testing import Flaky
+from dreamer_jax.envs.vector import placement
+from dreamer_jax.envs.vector.vector_env import VectorEnv, episode_seed
 from dreamer_jax.errors import UserError
 
 LENGTH, EVERY, SEED, NUMBER = 5, 5, 7, 3

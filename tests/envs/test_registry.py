@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from dreamer_jax.envs.check import check_env
+from dreamer_jax.envs.checking.episodes import check_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space
@@ -19,7 +19,7 @@ import dm_env
 import gymnasium
 import numpy as np
 from dm_env import specs
-from dreamer_jax.envs.testing import Counting
+from dreamer_jax.envs.suites.testing import Counting
 
 def ours(length=5):
     return Counting(length)

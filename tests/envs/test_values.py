@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dreamer_jax.envs.faults import EnvironmentFault, FaultPolicy
-from dreamer_jax.envs.group import record_spaces
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.testing import Counting, Mixed
+from dreamer_jax.envs.suites.testing import Counting, Mixed
 from dreamer_jax.envs.values import ValueCheck, fields, store
-from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.envs.vector.group import record_spaces
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import Space, Spaces
 
@@ -183,7 +183,7 @@ def test_a_wrong_layout_always_ends_the_run(values):
 def test_integers_that_an_adapter_finds_out_of_bounds_are_values():
     """They raise inside the environment, before there is a record to look at."""
     gymnasium = pytest.importorskip("gymnasium")
-    from dreamer_jax.envs.gymnasium_env import GymnasiumEnv
+    from dreamer_jax.envs.adapters.gymnasium_env import GymnasiumEnv
 
     class Level(gymnasium.Env):
         observation_space = gymnasium.spaces.Discrete(3)

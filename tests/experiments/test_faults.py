@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dreamer_jax.envs.vector import episode_seed
+from dreamer_jax.envs.vector.vector_env import episode_seed
 from experiments.faults.__main__ import main, table
 from experiments.faults.judge import Verdict, compare
 from experiments.faults.kills import plan

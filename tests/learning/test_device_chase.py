@@ -11,7 +11,7 @@ from learning_options import SMALL
 
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.config import load_config
-from dreamer_jax.runtime.metrics import read_rows
+from dreamer_jax.runtime.showing.metrics import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_compile")]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from learning_options import SMALL
 
-from dreamer_jax.runtime.metrics import read_rows
+from dreamer_jax.runtime.showing.metrics import read_rows
 
 UPDATES = 500
 OPTIONS = {

@@ -6,7 +6,7 @@ import pytest
 
 from dreamer_jax.commands.train import run_training
 from dreamer_jax.config import load_config
-from dreamer_jax.runtime.metrics import read_rows
+from dreamer_jax.runtime.showing.metrics import read_rows
 
 
 @pytest.mark.slow

@@ -15,13 +15,13 @@ import pytest
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import Compiled, compile_agent
 from dreamer_jax.device_envs.chase import Chase
 from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.registry import in_jax
-from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import Compiled, compile_agent
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.environments import make_driver, make_envs
@@ -162,7 +162,7 @@ def test_what_a_task_is_decides_who_steps_it():
         ("device:chase", {"device_steps": 0}, VectorEnv),
         ("testing:chase", {}, VectorEnv),
         ("dreamer_jax.device_envs.chase:Chase", {}, DeviceVectorEnv),
-        ("dreamer_jax.envs.testing:Chase", {}, VectorEnv),
+        ("dreamer_jax.envs.suites.testing:Chase", {}, VectorEnv),
     ):
         with make_envs(tiny_run(task, {"env_workers": "inline", **options}), 2, seed=0) as envs:
             assert type(envs) is kind, task

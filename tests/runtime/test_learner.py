@@ -11,9 +11,9 @@ import pytest
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import Compiled, compile_agent, name_arrays, to_host
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.vector import VectorEnv
-from dreamer_jax.parallel import Compiled, compile_agent, name_arrays, to_host
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.replay import Replay, Slots
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.experience import make_replay

@@ -11,9 +11,9 @@ import pytest
 from tiny_run import make_training, tiny_run
 
 from dreamer_jax.commands.train import run_training
-from dreamer_jax.envs.vector import VectorEnv
+from dreamer_jax.device.compiled import name_arrays
+from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
-from dreamer_jax.parallel import name_arrays
 from dreamer_jax.runtime.training import Training
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")

@@ -8,7 +8,7 @@ import pytest
 
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.rundir import RunDir, claim
+from dreamer_jax.runtime.saving.rundir import RunDir, claim
 from experiments.sweep.plan import parse_vary, plan, split_values
 
 OUT = Path("sweeps/one")

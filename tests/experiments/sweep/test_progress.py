@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted_runs import scripted_run, write_metrics
 
-from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.saving.lock import RunLock
 from experiments.sweep.attempt import Record, last_lines, write_record
 from experiments.sweep.progress import final_score, read_progress
 

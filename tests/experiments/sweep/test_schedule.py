@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scripted_runs import scripted_run
 
-from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.saving.lock import RunLock
 from experiments.sweep.attempt import last_lines, read_record
 from experiments.sweep.local import LocalBackend
 from experiments.sweep.schedule import MOST_IDLE_STOPS, Schedule
@@ -114,7 +114,7 @@ def test_a_run_that_somebody_else_runs_is_waited_for(tmp_path, backend):
 _HOLD = """
 import signal, sys
 from pathlib import Path
-from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.saving.lock import RunLock
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)

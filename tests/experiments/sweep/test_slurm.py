@@ -39,7 +39,7 @@ pytestmark = [
 def backend(tmp_path, monkeypatch):
     # Jobs start in the folder of this process and import the package from there.
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests/support")]))
     return SlurmBackend(tmp_path, 2, ONE_CORE)
 
 

@@ -14,7 +14,7 @@ import pytest
 from tiny_run import small_options
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.lock import RunLock
+from dreamer_jax.runtime.saving.lock import RunLock
 from experiments.sweep.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,1 @@
+"""Names, options and checkpoint files of the maintained code (level L4)."""

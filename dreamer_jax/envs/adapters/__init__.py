@@ -1,0 +1,1 @@
+"""Interfaces of other libraries, and simulators of one's own, as environments (level H1)."""

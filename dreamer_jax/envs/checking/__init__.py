@@ -1,0 +1,1 @@
+"""Whether an environment keeps the contract, said in words (level H1)."""

@@ -1,0 +1,255 @@
+"""Checkpoints: complete or not there at all, written beside the run, kept as a history.
+
+A checkpoint is the folder `<directory>/<grad_steps:012d>/`:
+
+    arrays.npz     the device state, flat names such as `params/actor/kernel`
+    host.json      counters, generators, environments, replay manifest (coding: `host_state.py`)
+    host.npz       the arrays and bytes that occur in host.json
+    manifest.json  format version, size and SHA-256 of the three; written last
+
+Invariant: a folder with that name was renamed into place after all its files reached the disk, and
+nothing older is deleted before that. What does not match its manifest is never loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.saving.checkpoint_files import (
+    Checkpoint,
+    Damaged,
+    Host,
+    read_folder,
+    read_host,
+    sync,
+    write_json,
+    write_manifest,
+)
+from dreamer_jax.runtime.saving.host_state import encode, write_arrays
+
+_FOLDER = re.compile(r"(\.old-)?(\d{12})")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+class Checkpointer:
+    """Saves in one background thread and loads the newest checkpoint that is whole.
+
+    Reading changes nothing in the directory, so an evaluation may read beside a training run;
+    only one process, the holder of the run's lock, may save.
+
+    Args:
+        directory: Where the checkpoint folders live; made by the first save.
+        keep: How many checkpoints stay, at least 1.
+        collect_garbage: Called in the saving thread after old checkpoints went, with the host
+            states of those kept, so that shared replay blocks nobody names can be deleted.
+        warn: Receives one-line messages about failed saves (in the saving thread) and skipped
+            checkpoints.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        keep: int,
+        collect_garbage: Callable[[list[Host]], None] | None = None,
+        warn: Callable[[str], None] = _warn,
+    ) -> None:
+        if keep < 1:
+            raise UserError(f"checkpoints to keep is {keep}; keep at least 1")
+        self.last_error: Exception | None = None  # of the latest save; None when it succeeded
+        self._directory = Path(directory)
+        self._keep = keep
+        self._collect_garbage = collect_garbage
+        self._warn = warn
+        self._thread: threading.Thread | None = None
+        self._swept = False
+
+    def save(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        host: Mapping[str, Any],
+        before_commit: Callable[[], Host] | None = None,
+    ) -> None:
+        """Start saving and return; waits first for a save that is still under way.
+
+        A failure (a full disk) is kept in `last_error` and warned about; the run goes on with the
+        last good checkpoint. A second save of one step replaces the first. Checkpoints after
+        `step` belong to a course the run has left; they go with the old ones.
+
+        Args:
+            step: Gradient steps done; the folder's name.
+            arrays: Host copies that nobody changes until the save is over.
+            host: JSON-like state with arrays and bytes, copied before this returns.
+            before_commit: Runs in the saving thread (writes replay blocks); what it returns is
+                stored as `host["replay"]`.
+
+        Raises:
+            TypeError: If the host state holds what cannot be encoded.
+        """
+        self.wait()
+        document, host_arrays = encode({**host})
+
+        def work() -> None:
+            self.last_error, failed = None, "was not saved"
+            try:
+                self._save(step, arrays, document, host_arrays, before_commit)
+                failed = "was saved, but old ones were not cleaned up"
+                self._prune(step)
+            except Exception as error:  # a failed save must never end a long run
+                self.last_error = error
+                self._warn(f"checkpoint {step} {failed}: {type(error).__name__}: {error}")
+                self._give_back()
+
+        self._thread = threading.Thread(target=work, name="checkpoint", daemon=False)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return once no save is under way; raises nothing (see `last_error`)."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def abandon(self) -> None:
+        """Wait for no save any more: one under way may end with the process, as in a kill."""
+        self._thread = None
+
+    def history(self) -> list[int]:
+        """Return the steps of all checkpoint folders, newest first, unverified."""
+        return sorted({step for step, _ in self._folders()}, reverse=True)
+
+    def load(self, step: int | None = None) -> Checkpoint | None:
+        """Return the newest whole checkpoint, or that of `step`; None when there is none.
+
+        Raises:
+            UserError: If `step` is given and there is no whole checkpoint of it.
+        """
+        found = next(self.candidates(step), None)
+        if found is None and step is not None:
+            raise UserError(
+                f"no whole checkpoint of step {step} in {self._directory}; "
+                f"there are: {', '.join(map(str, self.history())) or 'none'}"
+            )
+        return found
+
+    def candidates(self, step: int | None = None) -> Iterator[Checkpoint]:
+        """Yield whole checkpoints, newest first; those of one `step` if it is given."""
+        for found, folder in self._folders():
+            if step not in (None, found):
+                continue
+            try:
+                yield read_folder(folder, found)
+            except Damaged as error:
+                self._warn(f"skipped checkpoint {folder}: {error}")
+
+    def _folders(self) -> list[tuple[int, Path]]:
+        """Checkpoint folders, newest first; of one step a replaced one (`.old-…`) comes last."""
+        if not self._directory.is_dir():
+            return []
+        matches = ((_FOLDER.fullmatch(path.name), path) for path in self._directory.iterdir())
+        found = [(int(m[2]), m[1] is None, path) for m, path in matches if m and path.is_dir()]
+        return [(step, path) for step, _, path in sorted(found, reverse=True)]
+
+    def _save(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        document: Host,
+        host_arrays: dict[str, np.ndarray],
+        before_commit: Callable[[], Host] | None,
+    ) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        temp = self._directory / f".tmp-{step:012d}-{os.getpid()}"
+        try:
+            temp.mkdir()
+            if before_commit is not None:
+                document["replay"], host_arrays = encode(before_commit(), host_arrays)
+            write_arrays(temp / "arrays.npz", arrays)
+            write_arrays(temp / "host.npz", host_arrays)
+            write_json(temp / "host.json", document)
+            write_manifest(temp)
+            self._commit(temp, self._directory / f"{step:012d}")
+        except BaseException:
+            shutil.rmtree(temp, ignore_errors=True)
+            raise
+
+    def _sweep(self) -> None:
+        """Remove what an earlier process left half-written or half-deleted."""
+        if not self._swept:
+            for stale in (*self._directory.glob(".tmp-*"), *self._directory.glob(".trash-*")):
+                shutil.rmtree(stale, ignore_errors=True)
+            self._swept = True
+
+    def _commit(self, temp: Path, final: Path) -> None:
+        sync(temp)
+        if final.exists():
+            # Renamed to a name that `load` still accepts: there is no moment without it.
+            old = final.with_name(f".old-{final.name}")
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+        temp.rename(final)
+        sync(self._directory)
+
+    def _give_back(self) -> None:
+        """Free what a failed save took, blocks included: on a full disk the next one needs it."""
+        try:
+            if self._collect_garbage is not None:
+                self._collect_garbage([read_host(path) for _, path in self._folders()])
+        except Exception as error:  # a kept state cannot be read, so nothing was deleted
+            self._warn(f"its blocks stay: {type(error).__name__}: {error}")
+
+    def _prune(self, step: int) -> None:
+        """Delete all but `step` and the ones before it that are kept; then collect garbage."""
+        whole = [(found, path) for found, path in self._folders() if not path.name.startswith(".")]
+        kept = [path for found, path in whole if found <= step][: self._keep]
+        for found, path in self._folders():
+            if path in kept:
+                continue
+            if found > step:
+                self._warn(f"removed checkpoint {found}: the run went on from before it")
+            trash = path.with_name(f".trash-{path.name}")
+            path.rename(trash)  # a half-deleted folder must not look like a checkpoint
+            shutil.rmtree(trash, ignore_errors=True)
+        if self._collect_garbage is not None:
+            # Raises, and so deletes nothing, if a kept state cannot be read.
+            self._collect_garbage([read_host(path) for path in kept])
+
+
+def match_tree(
+    expected: Mapping[str, tuple[tuple[int, ...], Any]], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Check that a checkpoint fits the agent it is to be restored into.
+
+    Args:
+        expected: Shape and dtype of every array, by name.
+        arrays: What was loaded.
+
+    Raises:
+        UserError: Naming the first difference in the order of the names.
+    """
+    remedy = "use the configuration that the checkpoint was trained with"
+    for name in sorted({*expected, *arrays}):
+        if name not in arrays:
+            raise UserError(f"the checkpoint lacks {name!r}; {remedy}")
+        if name not in expected:
+            raise UserError(f"the checkpoint holds {name!r}, which this agent lacks; {remedy}")
+        shape, dtype = tuple(expected[name][0]), np.dtype(expected[name][1])
+        array = arrays[name]
+        if (array.shape, array.dtype) != (shape, dtype):
+            raise UserError(
+                f"{name!r} is {array.dtype}{list(array.shape)} in the checkpoint "
+                f"but {dtype}{list(shape)} in this agent; {remedy}"
+            )

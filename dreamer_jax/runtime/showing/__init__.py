@@ -1,0 +1,1 @@
+"""What people see of a run: metrics, console, pictures, traces (level H2)."""
