@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.env = ConfigDict()  # options of the suite's constructor, see README
     config.env_workers = "auto"  # auto, inline, process, or ray: actors of a cluster
     config.device_steps = 16  # vector steps a call of environments in JAX; 0: stepped by the host
+    config.source = "environments"  # of experience: environments, or an import path
     config.faults = _faults()
     config.mesh = _mesh()
     config.agent = _agent()
@@ -51,10 +52,23 @@ def _mesh() -> ConfigDict:
 
 def _agent() -> ConfigDict:
     agent = ConfigDict()
+    _set_parts(agent)
     _set_networks(agent)
     _set_losses(agent)
     _set_optimizer(agent)
     return agent
+
+
+def _set_parts(agent: ConfigDict) -> None:
+    """Set which parts the agent has: names of `makers.py`, or import paths of your own makers."""
+    agent.dynamics = "rssm"
+    agent.objectives = ConfigDict({"decoder": "reconstruction"})  # by entry; "": without
+    agent.heads = ConfigDict({"reward": "twohot", "cont": "bernoulli"})  # by entry and loss
+    agent.behaviors = ConfigDict({"main": "actor_critic"})  # several may learn side by side
+    agent.acts = "main"  # the behaviour that chooses actions
+    agent.actor_loss = "reinforce"
+    agent.phases = "joint"  # kinds of update: one that trains everything
+    agent.options = ConfigDict()  # options of parts of your own
 
 
 def _set_networks(agent: ConfigDict) -> None:
@@ -142,7 +156,7 @@ def _log() -> ConfigDict:
     log.report_every = 0  # policy steps between two open-loop reports; 0: none
     log.trace_first = 20  # updates before the traced ones; compilation would fill the trace
     log.trace_updates = 0  # updates in a profiler trace under `trace/`; 0: none
-    log.tensorboard = False  # also write TensorBoard events (extra `log`)
+    log.outputs = ""  # beside metrics.jsonl and media/: tensorboard, import paths; by commas
     return log
 
 

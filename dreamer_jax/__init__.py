@@ -22,21 +22,27 @@ __all__ = ["load", "load_config", "run_training"]
 __version__ = "0.1.0"
 
 
-def load(logdir: str | os.PathLike[str], step: int | None = None, sample: bool = False) -> Player:
+def load(
+    logdir: str | os.PathLike[str],
+    step: int | None = None,
+    sample: bool = False,
+    *,
+    trust: bool = False,
+) -> Player:
     """Return the agent of a run, ready to act in one environment.
 
     Args:
         logdir: Directory of the run.
         step: Grad steps of the checkpoint; None for the newest whole one.
         sample: Draw actions instead of taking the most likely.
+        trust: Whether code that the run's files name may be imported (docs/security.md).
 
     Raises:
-        UserError: If there is no run or no whole checkpoint.
+        UserError: If there is no run or no whole checkpoint, or it names code nobody trusts.
     """
-    from dreamer_jax.config import find_size
     from dreamer_jax.runtime.saving.load import Player, load_saved
 
-    return Player(load_saved(Path(logdir), find_size, step), sample)
+    return Player(load_saved(Path(logdir), step, trust=trust), sample)
 
 
 def load_config(name: str) -> ConfigDict:
@@ -52,6 +58,6 @@ def run_training(config: ConfigDict, logdir: str | os.PathLike[str]) -> int:
     Raises:
         UserError: If the config, the environment or the directory cannot be used.
     """
-    from dreamer_jax.commands.train import run_training
+    from dreamer_jax.runtime.run import run_training
 
     return run_training(config, Path(logdir))

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 
-from dreamer_jax.errors import RunFault, UserError
+from dreamer_jax.errors import BAD_INPUT, FAULT, RESUMABLE, RunFault, UserError
 
 COMMANDS = {
     "train": "train an agent, or continue a run",
@@ -20,7 +20,6 @@ COMMANDS = {
     "selftest": "see whether this machine can train, and what to mend",
     "import_author": "turn a checkpoint of the maintained code into a run directory",
 }
-FAULT, BAD_INPUT, RESUMABLE = 1, 2, 75
 
 
 def usage() -> str:

@@ -1,74 +1,90 @@
 """The agent as pure functions, unjitted: `make_agent` reads the config, nothing below it does.
 
-World model, imagination, actor, critic, optimiser, slow critic and return statistics are one
+World model, imagination, behaviours, optimiser, slow copies and return statistics are one
 function of (state, carry, batch, key), so that one compiled program holds a whole update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dreamer_jax.behavior.actor_critic import ActorCritic
-from dreamer_jax.distributions import GREEDY, Sampler, action_noise
+from dreamer_jax.behavior.protocol import Behavior
+from dreamer_jax.masks import widen
 from dreamer_jax.nets.layers import forward
-from dreamer_jax.ops.percentile import init_return_stats
 from dreamer_jax.optim import keep_unless_finite
-from dreamer_jax.types import Batch, Carry, Latent, Replayed, Spaces, TrainState
-from dreamer_jax.world_model import Observed, WorldModel, encode_action
+from dreamer_jax.phase import Phase
+from dreamer_jax.types import (
+    Aux,
+    Batch,
+    Carry,
+    Columns,
+    Latent,
+    Observed,
+    Params,
+    Replayed,
+    Spaces,
+    TrainState,
+)
+from dreamer_jax.world_model import WorldModel, encode_action
 
 Metrics = dict[str, jax.Array]
-ACTING = ("encoder", "dynamics", "actor")  # modules that a policy step reads
+MAIN = "main"  # the behaviour whose entries, losses and metrics bear no prefix
 
 
 class Agent(NamedTuple):
-    """The five functions of an agent, closed over modules and scalars (DESIGN: pure functions)."""
+    """The functions of an agent, closed over modules and scalars."""
 
     spaces: Spaces
     world_model: WorldModel
-    behavior: ActorCritic
-    optimizer: optax.GradientTransformation
-    loss_scales: Mapping[str, float]
-    slow_rate: float
+    behaviors: Mapping[str, Behavior]
+    acts: str  # the behaviour that chooses actions
+    phases: Mapping[str, Phase]
     replay_context: int
-    sampler: Sampler
 
     def init(self, key: jax.Array) -> TrainState:
-        """Return the state before the first update; the slow critic is a copy of the critic."""
+        """Return the state before the first update."""
         world_key, behavior_key = jax.random.split(key)
         params = self.world_model.init(world_key)
         feat = self.world_model.dynamics.feat(self.world_model.dynamics.initial(1))
-        params |= self.behavior.init(behavior_key, feat)
-        return TrainState(
-            params=params,
-            slow={"critic": jax.tree.map(jnp.copy, params["critic"])},
-            opt=self.optimizer.init(params),
-            stats=init_return_stats(),
-            grad_steps=jnp.zeros((), jnp.int32),
-        )
+        aux: dict[str, Aux] = {}
+        for name, own_key in self._keys(behavior_key):
+            own, aux[name] = self.behaviors[name].init(own_key, feat)
+            params |= {_prefix(name) + entry: tree for entry, tree in own.items()}
+        opt = {
+            name: phase.optimizer.init({entry: params[entry] for entry in phase.modules})
+            for name, phase in self.phases.items()
+        }
+        return TrainState(params, aux, opt, jnp.zeros((), jnp.int32))
 
     def initial_carry(self, batch: int) -> Carry:
-        """Return the carry `[batch, ...]` before anything has been seen: zeros."""
+        """Return the carry `[batch, ...]` of training before anything has been seen: zeros."""
         action = {k: jnp.zeros((batch, *s.shape), s.dtype) for k, s in self.spaces.action.items()}
         return Carry(self.world_model.dynamics.initial(batch), action)
 
+    def initial_acting_carry(self, batch: int) -> Carry:
+        """Return the carry `[batch, ...]` of acting: that of training, and the actor's memory."""
+        memory = self.behaviors[self.acts].initial_memory(batch)
+        return self.initial_carry(batch)._replace(memory=memory)
+
     def acting_params(self, state: TrainState) -> dict[str, Any]:
-        """Return the parameters that `policy` reads."""
-        return {name: state.params[name] for name in ACTING}
+        """Return the parameters that `policy` reads, under the names that it knows them by."""
+        params = self._view(self.acts, state.params)
+        return {name: params[name] for name in self._acting}
 
     def policy(
         self,
-        params: Mapping[str, Any],
+        params: Params,
         carry: Carry,
         obs: Mapping[str, jax.Array],
         is_first: jax.Array,
         key: jax.Array,
         mode: str = "train",
-    ) -> tuple[Carry, dict[str, jax.Array], Latent]:
+    ) -> tuple[Carry, dict[str, jax.Array], Columns]:
         """Filter one observation per environment and choose an action.
 
         Args:
@@ -77,7 +93,7 @@ class Agent(NamedTuple):
             obs: `[E, *shape]` by key.
             is_first: `[E]` bool; the carry of such an environment is not used.
             key: Consumed.
-            mode: `train` samples actions, `eval` takes the actor's mode. Static.
+            mode: `train` samples actions, `eval` takes the behaviour's best. Static.
 
         Returns:
             The next carry, actions by key, and the packed latents to store in replay.
@@ -91,54 +107,76 @@ class Agent(NamedTuple):
         obs, previous = jax.tree.map(lambda x: x[:, None], (obs, carry.action))
         embed = forward(self.world_model.encoder, params["encoder"], obs)
         dynamics, count = self.world_model.dynamics, is_first.shape[0]
-        latents, _ = dynamics.observe(
+        filtered = dynamics.observe(
             params["dynamics"],
             carry.latent,
             embed,
             encode_action(previous, self.spaces.action),
             is_first[:, None],
-            dynamics.observe_noise(latent_key, (count, 1)),
+            dynamics.draw_noise(latent_key, (count, 1)),
         )
-        latent = Latent(*(x[:, 0] for x in latents))
-        sampler = GREEDY if mode == "eval" else self.sampler
-        noise = action_noise(sampler, action_key, self.spaces.action, (count,))
-        action = self.behavior.actor(params["actor"], dynamics.feat(latent)).sample(sampler, noise)
-        return Carry(latent, action), action, dynamics.pack(latent)
+        latent = jax.tree.map(lambda x: x[:, 0], filtered.latent)
+        memory, action = self.behaviors[self.acts].act(
+            params, carry.memory, latent, is_first, action_key, mode
+        )
+        return Carry(latent, action, memory), action, dynamics.pack(latent)
 
     def losses(
         self,
-        params: Mapping[str, Any],
-        state: TrainState,
+        params: Params,
+        aux: Mapping[str, Aux],
         start: Latent,
         batch: Batch,
         previous_action: Mapping[str, jax.Array],
         key: jax.Array,
-    ) -> tuple[dict[str, jax.Array], tuple[Observed, dict[str, jax.Array], Metrics]]:
-        """Return every mean loss by name, and (observed, return statistics, metrics)."""
+        *,
+        world_model: bool = True,
+        behaviors: Iterable[str] | None = None,
+    ) -> tuple[dict[str, jax.Array], tuple[Observed, dict[str, Aux], Metrics]]:
+        """Return every mean loss by name, and (observed, what behaviours keep, metrics).
+
+        Args:
+            params: All entries.
+            aux: Of all behaviours.
+            start: `[B, *]` latents before the first step.
+            batch: Records `[B, T, ...]`.
+            previous_action: Actions that led to each record.
+            key: Consumed.
+            world_model: Whether the world model's own losses are wanted.
+            behaviors: Names of those whose losses are wanted; None: of all.
+        """
         observe_key, imagine_key = jax.random.split(key)
         observed = self.world_model.observe(
             params, start, batch.obs, previous_action, batch.is_first, observe_key
         )
-        losses = self.world_model.losses(params, observed, batch)
-        more, stats, metrics = self.behavior.losses(
-            params, state.slow, state.stats, self.world_model, observed, batch, imagine_key
-        )
-        means = {name: loss.mean() for name, loss in (losses | more).items()}
-        entropy = self.world_model.dynamics.entropy
+        losses: dict[str, jax.Array] = {}
+        metrics: Metrics = {}
+        if world_model:
+            losses, seen = self.world_model.losses(params, observed, batch)
+            metrics = {name: each.mean() for name, each in seen.items()}
+        wanted = self.behaviors if behaviors is None else behaviors
+        moved = dict(aux)
+        for name, own_key in self._keys(imagine_key):
+            if name in wanted:
+                own, moved[name], seen = self.behaviors[name].losses(
+                    self._view(name, params), aux[name], observed, batch, own_key
+                )
+                losses |= {_prefix(name) + loss: value for loss, value in own.items()}
+                metrics |= {_prefix(name) + metric: value for metric, value in seen.items()}
+        means = {name: loss.mean() for name, loss in losses.items()}
         metrics |= {f"loss/{name}": mean for name, mean in means.items()}
-        metrics["dynamics/prior_entropy"] = entropy(observed.prior_logits).mean()
-        metrics["dynamics/post_entropy"] = entropy(observed.post_logits).mean()
-        return means, (observed, stats, metrics)
+        return means, (observed, moved, metrics)
 
     def train(
-        self, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
-    ) -> tuple[TrainState, dict[str, Any], Carry, Latent, Metrics]:
-        """Do one update of everything, or none where loss or gradients are not finite.
+        self, phase: str, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
+    ) -> tuple[TrainState, dict[str, Any], Carry, Columns, Metrics]:
+        """Do one update of what a phase trains, or none where loss or gradients are not finite.
 
         A skipped update leaves state and carry as they were but for `grad_steps`, which names
         the randomness of the next one; its latents are of no use. `opt/skipped` tells.
 
         Args:
+            phase: Key of `phases`. Static.
             state: Donated by the caller that compiles this.
             carry: Latent and action after the previous batch, for rows that follow it.
             replayed: `[B, T + context, ...]` records.
@@ -148,23 +186,34 @@ class Agent(NamedTuple):
             The new state; the parameters for acting; the carry after this batch; packed latents
             `[B, T, ...]` to write back to the records; scalar metrics.
         """
+        modules, scales, optimizer, world_model, behaviors, _ = self.phases[phase]
         start, batch, previous = self.align(carry, replayed)
 
-        def total(params: Any) -> tuple[jax.Array, Any]:
-            means, aux = self.losses(params, state, start, batch, previous, key)
-            if set(means) != set(self.loss_scales):
-                raise ValueError(f"losses {sorted(means)} but scales {sorted(self.loss_scales)}")
-            scaled = (self.loss_scales[name] * mean for name, mean in means.items())
+        def total(trained: Params) -> tuple[jax.Array, Any]:
+            means, aux = self.losses(
+                {**state.params, **trained},
+                state.aux,
+                start,
+                batch,
+                previous,
+                key,
+                world_model=world_model,
+                behaviors=behaviors,
+            )
+            _check_scales(means, scales)
+            scaled = (scales[name] * mean for name, mean in means.items())
             return sum(scaled, start=jnp.zeros(())), aux
 
-        (loss, aux), grads = jax.value_and_grad(total, has_aux=True)(state.params)
-        observed, stats, metrics = aux
-        updates, opt = self.optimizer.update(grads, state.opt, state.params)
-        params = optax.apply_updates(state.params, updates)
-        slow = optax.incremental_update({"critic": params["critic"]}, state.slow, self.slow_rate)
-        metrics |= {"loss/total": loss, **_optimizer_metrics(grads, updates, state.params)}
+        trained = {name: state.params[name] for name in modules}
+        (loss, (observed, aux, metrics)), grads = jax.value_and_grad(total, has_aux=True)(trained)
+        updates, opt = optimizer.update(grads, state.opt[phase], trained)
+        params = {**state.params, **optax.apply_updates(trained, updates)}
+        for name in behaviors:
+            aux[name] = self.behaviors[name].after_update(self._view(name, params), aux[name])
+        metrics |= {"loss/total": loss, **_optimizer_metrics(grads, updates, trained)}
+
         last = Carry(*jax.tree.map(lambda x: x[:, -1], (observed.latent, batch.action)))
-        new = TrainState(params, slow, opt, stats, state.grad_steps), last
+        new = TrainState(params, aux, {**state.opt, phase: opt}, state.grad_steps), last
         (new_state, carry), skipped = keep_unless_finite(
             (loss, metrics["opt/grad_norm"]), new, old=(state, carry)
         )
@@ -183,7 +232,7 @@ class Agent(NamedTuple):
         Raises:
             ValueError: If the agent expects context and the batch has none, or the reverse.
         """
-        records, stored = replayed.records, replayed.latent
+        records, stored = replayed.records, replayed.stored
         if (stored is not None) != bool(self.replay_context):
             raise ValueError(
                 f"replay_context={self.replay_context}, but the batch "
@@ -195,13 +244,36 @@ class Agent(NamedTuple):
                 k: jnp.concatenate([lead[k], v[:, :-1]], 1) for k, v in records.action.items()
             }
             return carry.latent, records, previous
-
-        def pick(ours: jax.Array, theirs: jax.Array) -> jax.Array:
-            return jnp.where(replayed.follows.reshape(-1, *[1] * (ours.ndim - 1)), ours, theirs)
-
-        start = jax.tree.map(pick, carry.latent, self.world_model.dynamics.unpack(stored))
+        fresh = self.world_model.dynamics.unpack(stored)
+        pick = lambda ours, theirs: jnp.where(widen(replayed.follows, ours), ours, theirs)
+        start = jax.tree.map(pick, carry.latent, fresh)
         batch = jax.tree.map(lambda x: x[:, 1:], records)
         return start, batch, {k: v[:, :-1] for k, v in records.action.items()}
+
+    @property
+    def _acting(self) -> tuple[str, ...]:
+        return ("encoder", "dynamics", *self.behaviors[self.acts].acting)
+
+    def _view(self, behavior: str, params: Params) -> dict[str, Any]:
+        """Return all entries, those of a behaviour under the names that it gives them itself."""
+        own = self.behaviors[behavior].modules
+        return {**params, **{name: params[_prefix(behavior) + name] for name in own}}
+
+    def _keys(self, key: jax.Array) -> list[tuple[str, jax.Array]]:
+        """Return a key for each behaviour; the first one's is not changed by others."""
+        later = [jax.random.fold_in(key, index) for index in range(1, len(self.behaviors))]
+        return list(zip(self.behaviors, [key, *later], strict=True))
+
+
+def _prefix(behavior: str) -> str:
+    """Return what stands before the entries, losses and metrics of a behaviour."""
+    return "" if behavior == MAIN else f"{behavior}/"
+
+
+def _check_scales(losses: Iterable[str], scales: Iterable[str]) -> None:
+    """Raise ValueError unless every loss has a scale and every scale a loss."""
+    if set(losses) != set(scales):
+        raise ValueError(f"losses {sorted(losses)} but scales {sorted(scales)}")
 
 
 def _optimizer_metrics(grads: Any, updates: Any, params: Any) -> Metrics:

@@ -1,4 +1,6 @@
-"""Faults that end a run with one line, never with a traceback."""
+"""Faults that end a run with one line, never with a traceback, and the exit codes of a process."""
+
+FINISHED, FAULT, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
 
 
 class UserError(ValueError):

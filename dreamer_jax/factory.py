@@ -1,50 +1,41 @@
-"""Builds the agent from a config: the only place where device code meets config keys (L4)."""
+"""Builds the agent that a config describes; with `makers.py` the only reader of agent options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
-from dreamer_jax.agent import Agent
-from dreamer_jax.behavior.actor_critic import ActorCritic, ReturnScaling
-from dreamer_jax.behavior.imagination import Actor
+from dreamer_jax.agent import MAIN, Agent
+from dreamer_jax.behavior.protocol import Behavior
 from dreamer_jax.distributions import RANDOM, Sampler
-from dreamer_jax.dynamics.rssm import RSSM
+from dreamer_jax.dynamics.protocol import Dynamics
 from dreamer_jax.errors import UserError
-from dreamer_jax.nets.decoder import Decoder
+from dreamer_jax.heads.protocol import Head
+from dreamer_jax.makers import (
+    BEHAVIORS,
+    DYNAMICS,
+    HEADS,
+    OBJECTIVES,
+    PHASES,
+    Context,
+    Parts,
+    targets,
+)
+from dreamer_jax.named import find_named
 from dreamer_jax.nets.encoder import Encoder, image_towers, stage_channels, stage_count
-from dreamer_jax.nets.heads import ActorHead, Head
 from dreamer_jax.nets.layers import Dtype
 from dreamer_jax.ops.rows import RowMap, all_rows
-from dreamer_jax.ops.twohot import symexp_bins
+from dreamer_jax.ops.spread import Spread
 from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Space, Spaces
-from dreamer_jax.world_model import WorldModel
+from dreamer_jax.widths import Widths
+from dreamer_jax.world_model import Target, WorldModel
 
 CPU_SLICE_ROWS = 1024  # imagined states at once: their activations stay in a cache
-NETWORKS = ("encoder", "decoder", "reward", "cont", "actor", "critic")
-
-
-class Widths(NamedTuple):
-    """Widths of every network; a row of the size table gives all networks the same units."""
-
-    deter: int
-    hidden: int
-    classes: int
-    encoder_depth: int
-    decoder_depth: int
-    units: Mapping[str, int]  # by name in NETWORKS
-
-    @classmethod
-    def from_size(cls, size: Any) -> Widths:
-        """Return the widths of a row (deter, hidden, classes, depth, units)."""
-        units = dict.fromkeys(NETWORKS, size.units)
-        return cls(size.deter, size.hidden, size.classes, size.depth, size.depth, units)
 
 
 def compute_dtype(name: str) -> Dtype:
@@ -88,20 +79,20 @@ def make_agent(
         raise UserError("an environment needs at least one observation key and one action key")
     for key, space in (*spaces.obs.items(), *spaces.action.items()):
         _check_space(key, space)
+    # A GPU would rather have all imagined states at once.
+    slice_rows = CPU_SLICE_ROWS if jax.default_backend() == "cpu" else 0
+    context = Context(agent, widths, spaces, dtype, sampler, Spread(by_rows, slice_rows))
     try:
         _check_widths(agent, widths, spaces)
-        world_model = _make_world_model(agent, widths, spaces, dtype, sampler)
-        world_model = replace(world_model, by_rows=by_rows)
-        behavior = _make_behavior(agent, widths, spaces, dtype, sampler)
-        behavior = replace(behavior, by_rows=by_rows)
-        optimizer = _make_optimizer(agent)
+        world_model = _make_world_model(context)
+        behaviors = _make_behaviors(context, world_model)
+        parts = Parts(context, world_model, behaviors, lambda names: _optimizer(agent, names))
+        phases = find_named("phases", agent.phases, PHASES)(parts)
     except ValueError as error:
         raise UserError(str(error)) from error
-    scales = {name: scale for name, scale in agent.loss_scales.items() if name != "recon"}
-    scales |= {f"recon/{key}": agent.loss_scales.recon for key in spaces.obs}
-    return Agent(
-        spaces, world_model, behavior, optimizer, scales, agent.slow_rate, replay_context, sampler
-    )
+    if agent.acts not in behaviors:
+        raise UserError(f"config.agent.acts={agent.acts!r}; it must be one of {[*behaviors]}")
+    return Agent(spaces, world_model, behaviors, agent.acts, phases, replay_context)
 
 
 def _check_space(key: str, space: Space) -> None:
@@ -127,93 +118,73 @@ def _check_widths(agent: ConfigDict, widths: Widths, spaces: Spaces) -> None:
             )
 
 
-def _make_world_model(
-    agent: ConfigDict, widths: Widths, spaces: Spaces, dtype: Dtype, sampler: Sampler
-) -> WorldModel:
-    units, bins = widths.units, symexp_bins(agent.bins)
-    dynamics = RSSM(
-        deter=widths.deter,
-        hidden=widths.hidden,
-        groups=agent.groups,
-        classes=widths.classes,
-        blocks=agent.blocks,
-        dynamics_layers=agent.dynamics_layers,
-        prior_layers=agent.prior_layers,
-        posterior_layers=agent.posterior_layers,
-        unimix=agent.unimix,
-        free_nats=agent.free_nats,
-        sampler=sampler,
-        dtype=dtype,
+def _make_world_model(context: Context) -> WorldModel:
+    agent, widths = context.agent, context.widths
+    dynamics: Dynamics = find_named("dynamics", agent.dynamics, DYNAMICS)(context)
+    objectives = {
+        name: find_named("objective", maker, OBJECTIVES)(context, dynamics)
+        for name, maker in agent.objectives.items()
+        if maker
+    }
+    encoder = Encoder(
+        spaces=context.spaces.obs,
+        layers=agent.encoder_layers,
+        units=widths.units["encoder"],
+        depth=widths.encoder_depth,
+        dtype=context.dtype,
+        strided=agent.encoder_strided,
     )
     return WorldModel(
-        spaces=spaces,
-        encoder=Encoder(
-            spaces=spaces.obs,
-            layers=agent.encoder_layers,
-            units=units["encoder"],
-            depth=widths.encoder_depth,
-            dtype=dtype,
-            strided=agent.encoder_strided,
-        ),
+        spaces=context.spaces,
+        encoder=encoder,
         dynamics=dynamics,
-        decoder=Decoder(
-            spaces=spaces.obs,
-            layers=agent.decoder_layers,
-            units=units["decoder"],
-            depth=widths.decoder_depth,
-            blocks=agent.decoder_blocks,
-            dtype=dtype,
-        ),
-        reward=Head(agent.reward_layers, units["reward"], len(bins), 0.0, dtype),
-        cont=Head(agent.cont_layers, units["cont"], 1, 1.0, dtype),
-        bins=bins,
-        cont_target_scale=1 - 1 / agent.discount_horizon if agent.contdisc else 1.0,
+        objectives=objectives,
+        heads=_make_heads(context),
+        by_rows=context.spread.by_rows,
     )
 
 
-def _make_behavior(
-    agent: ConfigDict, widths: Widths, spaces: Spaces, dtype: Dtype, sampler: Sampler
-) -> ActorCritic:
-    units, bins = widths.units, symexp_bins(agent.bins)
-    std_range = (agent.actor_min_std, agent.actor_max_std)
-    head = ActorHead(
-        spaces.action, agent.actor_layers, units["actor"], agent.actor_outscale, std_range, dtype
-    )
-    return ActorCritic(
-        actor=Actor(head, spaces.action, agent.actor_unimix),
-        critic=Head(agent.critic_layers, units["critic"], len(bins), 0.0, dtype),
-        bins=bins,
-        sampler=sampler,
-        imag_horizon=agent.imag_horizon,
-        imag_last=agent.imag_last,
-        gamma=1 - 1 / agent.discount_horizon,
-        contdisc=agent.contdisc,
-        lambda_=agent.imag_lambda,
-        replay_lambda=agent.replay_lambda,
-        entropy_scale=agent.entropy_scale,
-        slow_regularizer=agent.slow_regularizer,
-        replay_slow_regularizer=agent.replay_slow_regularizer,
-        slow_target=agent.slow_target,
-        scaling=ReturnScaling(
-            agent.return_rate, agent.return_low, agent.return_high, agent.return_limit
-        ),
-        # A GPU would rather have everything at once.
-        slice_rows=CPU_SLICE_ROWS if jax.default_backend() == "cpu" else 0,
-    )
+def _make_heads(context: Context) -> dict[str, tuple[Head, Target]]:
+    """Return every head and its target; heads beyond the published ones bring theirs."""
+    known, heads = targets(context.agent), {}
+    named = context.agent.heads.to_dict()
+    # The published heads first: their random numbers must not depend on those that are added.
+    for name in (*(n for n in known if n in named), *sorted(named.keys() - known.keys())):
+        maker = named[name]
+        made: Any = find_named("head", maker, HEADS)(context, name)
+        if not isinstance(made, tuple) and name not in known:
+            raise ValueError(
+                f"config.agent.heads.{name}={maker!r} returned a head without a target; return "
+                "(head, target), where target maps a Batch to an array [B, T, ...]"
+            )
+        heads[name] = made if isinstance(made, tuple) else (made, known[name])
+    if missing := known.keys() - heads.keys():
+        raise ValueError(f"config.agent.heads lacks {sorted(missing)}, which behaviours read")
+    return heads
 
 
-def _make_optimizer(agent: ConfigDict) -> Any:
-    def schedule(rate: float) -> Any:
+def _make_behaviors(context: Context, world_model: WorldModel) -> dict[str, Behavior]:
+    """Return all behaviours, `main` first; a later one may read those before it."""
+    behaviors: dict[str, Behavior] = {}
+    named = context.agent.behaviors.to_dict()
+    for name in sorted(named, key=lambda name: (name != MAIN, name)):
+        if "/" in name:
+            raise ValueError(f"config.agent.behaviors.{name}: a name must not contain a slash")
+        maker = find_named("behavior", named[name], BEHAVIORS)
+        behaviors[name] = maker(context, world_model, {**behaviors})
+    return behaviors
+
+
+def _optimizer(agent: ConfigDict, entries: tuple[str, ...]) -> optax.GradientTransformation:
+    """Return the configured optimiser over some entries; actors and critics may have own rates."""
+    own = {"actor": agent.actor_learning_rate, "critic": agent.critic_learning_rate}
+
+    def schedule(entry: str) -> optax.Schedule:
+        rate = own.get(entry.rpartition("/")[2]) or agent.learning_rate
         return learning_rate_schedule(rate, agent.warmup, agent.decay, agent.decay_updates)
 
-    rate = agent.learning_rate
-    rates = dict.fromkeys(("encoder", "dynamics", "decoder", "reward", "cont"), rate)
-    rates |= {
-        "actor": agent.actor_learning_rate or rate,
-        "critic": agent.critic_learning_rate or rate,
-    }
     return make_optimizer(
-        {name: schedule(value) for name, value in rates.items()},
+        {entry: schedule(entry) for entry in entries},
         agc=agent.agc,
         beta1=agent.beta1,
         beta2=agent.beta2,

@@ -7,14 +7,13 @@ decoding both shows whether the latent state carries what matters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dreamer_jax.agent import Agent
-from dreamer_jax.nets.decoder import recon_loss, recon_mean
-from dreamer_jax.types import Batch, Carry, Latent, Replayed, TrainState
+from dreamer_jax.types import Batch, Carry, Latent, Params, Replayed, TrainState
 from dreamer_jax.world_model import encode_action
 
 
@@ -26,7 +25,7 @@ class OpenLoop(NamedTuple):
 
 
 def imagine_open_loop(
-    agent: Agent, params: Mapping[str, Any], start: Latent, action: jax.Array, key: jax.Array
+    agent: Agent, params: Params, start: Latent, action: jax.Array, key: jax.Array
 ) -> Latent:
     """Return latents `[B, T, ...]` imagined from `start` under encoded actions `[B, T, A]`.
 
@@ -34,12 +33,12 @@ def imagine_open_loop(
     """
     dynamics = agent.world_model.dynamics
     rows, length = action.shape[:2]
-    noise = dynamics.observe_noise(key, (length, rows))
+    noise = dynamics.draw_noise(key, (length, rows))
     latents, last, _ = dynamics.imagine(
         params["dynamics"], start, lambda _, given: (given, None), action.swapaxes(0, 1), noise
     )
     later = jax.tree.map(lambda x, end: jnp.concatenate([x[1:], end[None]]), latents, last)
-    return Latent(*(x.swapaxes(0, 1) for x in later))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1), later)
 
 
 def report(
@@ -61,22 +60,22 @@ def report(
     """
     loss_key, imagine_key = jax.random.split(key)
     start, batch, previous = agent.align(carry, replayed)
-    _, (observed, _, metrics) = agent.losses(state.params, state, start, batch, previous, loss_key)
+    _, (observed, _, metrics) = agent.losses(
+        state.params, state.aux, start, batch, previous, loss_key
+    )
     crop = lambda tree: jax.tree.map(lambda x: x[:rows], tree)
     latent, batch, previous = crop(observed.latent), crop(batch), crop(previous)
     half = batch.reward.shape[1] // 2
     action = encode_action(previous, agent.spaces.action)[:, half:]
-    middle = Latent(*(x[:, half - 1] for x in latent))
+    middle = jax.tree.map(lambda x: x[:, half - 1], latent)
     ahead = imagine_open_loop(agent, state.params, middle, action, imagine_key)
-    joined = Latent(
-        *(jnp.concatenate([x[:, :half], y], 1) for x, y in zip(latent, ahead, strict=True))
-    )
+    joined = jax.tree.map(lambda x, y: jnp.concatenate([x[:, :half], y], 1), latent, ahead)
     return _compare(agent, state.params, joined, batch, half, metrics)
 
 
 def _compare(
     agent: Agent,
-    params: Mapping[str, Any],
+    params: Params,
     latent: Latent,
     batch: Batch,
     half: int,
@@ -87,10 +86,9 @@ def _compare(
     # What follows a reset could not be foreseen.
     foreseen = jnp.cumsum(batch.is_first.at[:, :half].set(False), 1) == 0
     count = foreseen[:, half:].sum()
-    for name, raw in agent.world_model.decode(params, latent).items():
-        space = agent.spaces.obs[name]
-        loss = recon_loss(raw, batch.obs[name], space)
+    for name, predicted in agent.world_model.decode(params, latent).items():
+        loss = predicted.loss(batch.obs[name])
         kept[f"open_loop/{name}"] = (loss * foreseen)[:, half:].sum() / jnp.maximum(1, count)
-        if space.is_image:
-            images[name] = recon_mean(raw, space)
+        if agent.spaces.obs[name].is_image:
+            images[name] = predicted.mean()
     return OpenLoop(images, kept)

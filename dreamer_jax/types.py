@@ -26,12 +26,23 @@ Imagined timeline, time-major arrays `[H+1, N, ...]`:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 # jax.Array inside the agent's functions, np.ndarray in what a host hands to them.
 Array = Any
+
+# Trees of arrays that only their owner looks into. The names say whose they are.
+Latent = Any  # [..., *] state of the latent dynamics; every leaf has the leading axes
+Noise = Any  # [..., *] numbers drawn outside a scan, for samples taken inside
+Memory = Any  # [E, ...] what a behaviour remembers from step to step
+Aux = Any  # what a behaviour keeps beside its parameters: slow copies, running statistics
+Params = Mapping[str, Any]  # entry -> Linen parameters, float32
+
+# Latents as replay stores them: one column per name.
+Columns = dict[str, Array]
 
 # The keys of a record that are not observations; they never enter the encoder (SPEC 3).
 FLAGS = ("is_first", "is_last", "is_terminal")
@@ -73,11 +84,11 @@ class Spaces(NamedTuple):
     action: dict[str, Space]
 
 
-class Latent(NamedTuple):
-    """State of the latent dynamics."""
-
-    deter: Array  # [..., D] recurrent state
-    stoch: Array  # [..., S, K] one-hot; stored as [..., S] uint8 class indices
+# The signals of a record. Columns of replay, shared memory and contracts are made of these.
+SIGNAL_SPACES = {
+    "reward": Space(np.dtype(np.float32), ()),
+    **{flag: Space(np.dtype(bool), ()) for flag in FLAGS},
+}
 
 
 class Carry(NamedTuple):
@@ -85,6 +96,7 @@ class Carry(NamedTuple):
 
     latent: Latent  # [B, ...]
     action: dict[str, Array]  # [B, ...] action that follows the latent
+    memory: Memory = ()  # [B, ...] of the behaviour that acts; training has none
 
 
 class Batch(NamedTuple):
@@ -102,15 +114,31 @@ class Replayed(NamedTuple):
     """A batch as replay hands it out: one leading context record, if replay keeps context."""
 
     records: Batch  # [B, T + context, ...]
-    latent: Latent | None  # [B, ...] stored latent of the context record; None without context
+    stored: Columns | None  # [B, ...] latent of the context record; None without context
     follows: Array  # [B] bool: continues the previous batch, so start from the carry instead
 
 
-class TrainState(NamedTuple):
-    """Everything an update changes. Keyed by module, so another module is another entry."""
+class Observed(NamedTuple):
+    """A batch as the world model sees it."""
 
-    params: dict[str, Any]  # module name -> Linen parameters, float32
-    slow: dict[str, Any]  # module name -> moving average of its parameters
-    opt: Any  # optax state over `params`
-    stats: dict[str, Array]  # running statistics, e.g. the return percentiles
-    grad_steps: Array  # [] int32 updates done
+    embed: Array  # [B, T, E]
+    filtered: Any  # [B, T, ...] what the dynamics made of it; see `dynamics.protocol.Filtered`
+
+    @property
+    def latent(self) -> Latent:
+        """Posterior latents `[B, T, ...]`."""
+        return self.filtered.latent
+
+    @property
+    def feat(self) -> Array:
+        """Model states `[B, T, F]` that heads read."""
+        return self.filtered.feat
+
+
+class TrainState(NamedTuple):
+    """Everything an update changes. Keyed by name, so another module is another entry."""
+
+    params: dict[str, Any]  # entry -> Linen parameters, float32
+    aux: dict[str, Aux]  # behaviour -> slow copies and running statistics
+    opt: dict[str, Any]  # phase -> optax state over the entries that it trains
+    grad_steps: Array  # [] int32 updates done, of all phases

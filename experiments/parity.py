@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dreamer_jax.agent import Agent
+from dreamer_jax.agent import MAIN, Agent
+from dreamer_jax.behavior.actor_critic import ActorCritic
 from dreamer_jax.behavior.imagination import imagine
 from dreamer_jax.compat.names import export_params, import_params
 from dreamer_jax.compat.options import import_options
@@ -25,10 +26,8 @@ from dreamer_jax.config import load_config
 from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.distributions import Sampler
 from dreamer_jax.factory import make_agent
-from dreamer_jax.nets.decoder import recon_loss
-from dreamer_jax.nets.layers import forward
-from dreamer_jax.ops.twohot import twohot_loss
-from dreamer_jax.types import SIGNALS, Batch, Carry, Latent, Replayed, Space, Spaces, TrainState
+from dreamer_jax.heads.predictions import SymlogSquares
+from dreamer_jax.types import SIGNALS, Batch, Carry, Replayed, Space, Spaces, TrainState
 
 DETERMINISTIC = Sampler(
     uniform=lambda _, shape: jnp.zeros(shape),
@@ -124,10 +123,11 @@ def read_batch(case: Case, index: int) -> Replayed:
         {key: get(key) for key in case.spaces.action},
         *(get(key) for key in SIGNALS),
     )
-    latent = None
+    stored = None
     if case.meta["replay_context"]:
-        latent = Latent(get("dyn/deter")[:, 0], get("dyn/stoch")[:, 0])
-    return Replayed(records, latent, get("consec")[:, 0] != 0)
+        stoch = jnp.argmax(get("dyn/stoch")[:, 0], -1).astype(jnp.uint8)
+        stored = {"deter": get("dyn/deter")[:, 0], "stoch": stoch}
+    return Replayed(records, stored, get("consec")[:, 0] != 0)
 
 
 def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.Array]:
@@ -135,27 +135,28 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
     key, params, model = jax.random.key(0), state.params, agent.world_model
     start, batch, previous = agent.align(agent.initial_carry(len(replayed.follows)), replayed)
     seen = model.observe(params, start, batch.obs, previous, batch.is_first, key)
-    dyn, rep = model.dynamics.kl_losses(seen.post_logits, seen.prior_logits)
-    reward_logits = forward(model.reward, params["reward"], seen.feat)
-    behavior = agent.behavior
+    filtered, behavior = seen.filtered, agent.behaviors[MAIN]
+    assert isinstance(behavior, ActorCritic)
+    losses, _ = model.losses(params, seen, batch)
     out = {
         "tokens": seen.embed,
         "deter": seen.latent.deter,
         "stoch": seen.latent.stoch,
-        "post_logit": seen.post_logits,
-        "prior_logit": seen.prior_logits,
-        "kl_dyn": dyn,
-        "kl_rep": rep,
-        "rew_pred": model.predict_reward(params, seen.feat),
-        "rew_loss": twohot_loss(reward_logits, batch.reward, model.bins),
-        "con_prob": model.predict_cont(params, seen.feat),
-        "val_pred": behavior.value(params["critic"], seen.feat),
-        "slowval_pred": behavior.value(state.slow["critic"], seen.feat),
+        "post_logit": filtered.post_logits,
+        "prior_logit": filtered.prior_logits,
+        "kl_dyn": losses["dyn"],
+        "kl_rep": losses["rep"],
+        "rew_pred": model.predict("reward", params, seen.feat),
+        "rew_loss": losses["reward"],
+        "con_prob": model.predict("cont", params, seen.feat),
+        "val_pred": behavior.critic(params["critic"], seen.feat).mean(),
+        "slowval_pred": behavior.critic(state.aux[MAIN].slow_critic, seen.feat).mean(),
     }
-    for name, raw in model.decode(params, seen.latent).items():
-        space = agent.spaces.obs[name]
-        out[f"recon/{name}"] = jnp.argmax(raw, -1).astype(jnp.int32) if space.discrete else raw
-        out[f"recon_loss/{name}"] = recon_loss(raw, batch.obs[name], space)
+    for name, predicted in model.decode(params, seen.latent).items():
+        # There, vectors stay in symlog space.
+        raw = predicted.raw if isinstance(predicted, SymlogSquares) else predicted.mean()
+        out[f"recon/{name}"] = raw
+        out[f"recon_loss/{name}"] = losses[f"recon/{name}"]
     policy = behavior.actor(params["actor"], seen.feat)
     greedy = Sampler(**(DETERMINISTIC._asdict() | {"move": lambda mean, _std, _noise: mean}))
     mode = policy.sample(greedy, dict.fromkeys(agent.spaces.action, jnp.zeros(())))
@@ -165,7 +166,7 @@ def probe(agent: Agent, state: TrainState, replayed: Replayed) -> dict[str, jax.
         out[f"pol_logp/{name}"] = policy.log_prob(name, previous[name])
     starts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen.latent)
     rollout = imagine(
-        model, behavior.actor, params, starts, behavior.imag_horizon, agent.sampler, key
+        model, behavior.actor, params, starts, behavior.imag_horizon, behavior.sampler, key
     )
     later = jnp.concatenate([rollout.feat[1:], rollout.last[None]]).swapaxes(0, 1)
     width, shape = starts.deter.shape[-1], starts.stoch.shape[1:]
@@ -183,7 +184,7 @@ def run_policy(case: Case, agent: Agent, compiled: Compiled, state: TrainState) 
     for index in range(case.meta["policy_steps"]):
         obs = {key: case.arrays[f"policy{index}/{key}"] for key in case.spaces.obs}
         is_first = case.arrays[f"policy{index}/is_first"]
-        carry = agent.initial_carry(len(is_first)) if carry is None else carry
+        carry = agent.initial_acting_carry(len(is_first)) if carry is None else carry
         carry, action, _ = compiled.policy(params, carry, obs, is_first, index)
         out |= {f"policy{index}/{name}": value for name, value in action.items()}
         out[f"policy{index}/deter"] = carry.latent.deter
@@ -195,11 +196,12 @@ def run_training(case: Case, agent: Agent, compiled: Compiled, state: TrainState
     """Return metrics, carries and latents of each train step, and the final parameters."""
     out: dict[str, Any] = {}
     carry: Carry = agent.initial_carry(case.meta["B"])
+    (phase,) = agent.phases
     classes = agent.world_model.dynamics.initial(1).stoch.shape[-1]
     for index in range(case.meta["steps"]):
-        update = compiled.train(state, carry, read_batch(case, index))
+        update = compiled.train(phase, state, carry, read_batch(case, index))
         state, carry, latents = update.state, update.carry, update.latents
-        metrics = dict(zip(compiled.metric_names, update.metrics, strict=True))
+        metrics = dict(zip(compiled.metric_names[phase], update.metrics, strict=True))
         name = f"train{index}"
         out |= {f"{name}/{k}": v for k, v in _rename(metrics).items()}
         out[f"{name}/opt/param_count"] = np.float32(
@@ -209,8 +211,8 @@ def run_training(case: Case, agent: Agent, compiled: Compiled, state: TrainState
         out[f"{name}/carry_deter"] = carry.latent.deter
         out[f"{name}/carry_stoch"] = carry.latent.stoch
         if case.meta["replay_context"]:
-            out[f"{name}/replay/dyn/deter"] = latents.deter
-            out[f"{name}/replay/dyn/stoch"] = jax.nn.one_hot(latents.stoch, classes)
+            out[f"{name}/replay/dyn/deter"] = latents["deter"]
+            out[f"{name}/replay/dyn/stoch"] = jax.nn.one_hot(latents["stoch"], classes)
     final = export_params(state, case.spaces.obs)
     shaped = {f"params/{k}": v.reshape(case.arrays[f"params/{k}"].shape) for k, v in final.items()}
     return out | shaped

@@ -49,8 +49,8 @@ def shared_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings with the same agent share its compiled functions, to save the tracing."""
     import tiny_run
 
-    from dreamer_jax.runtime import training
-    from dreamer_jax.runtime.saving import load as saved
+    from dreamer_jax.runtime import assemble
+    from dreamer_jax.runtime.saving import load
 
-    for module in (saved, training):
+    for module in (load, assemble):
         monkeypatch.setattr(module, "compile_agent", tiny_run.shared_agent)

@@ -1,34 +1,55 @@
-"""Actor and critic learning from imagined and replayed returns (SPEC 7).
+"""Actor and critic that learn from imagined and replayed returns (docs/algorithm.md 7).
 
-REINFORCE for discrete and continuous actions alike. Imagined states carry no gradient; the
-replay critic is the one term here that reaches encoder and dynamics, through `feat`.
+    start at replayed states → imagine → judge → returns → losses of actor and critic
+    imagined returns → returns of replayed rewards → loss of the critic on replay
+
+The equations are in `equations.py`. The replay critic is the one term here that reaches encoder
+and dynamics, through `feat`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+import optax
 
+from dreamer_jax.behavior.equations import (
+    ActorLoss,
+    Reinforce,
+    Targets,
+    actor_loss,
+    critic_loss,
+    replay_returns,
+)
 from dreamer_jax.behavior.imagination import Actor, Imagined, imagine
-from dreamer_jax.distributions import Sampler
-from dreamer_jax.nets.layers import forward
-from dreamer_jax.ops.percentile import ReturnStats, return_scale, update_return_stats
+from dreamer_jax.behavior.protocol import Bonus, Reward
+from dreamer_jax.distributions import GREEDY, Sampler, action_noise
+from dreamer_jax.heads.protocol import Head
+from dreamer_jax.ops.percentile import (
+    ReturnStats,
+    init_return_stats,
+    return_scale,
+    update_return_stats,
+)
 from dreamer_jax.ops.returns import lambda_returns, survival_weight
-from dreamer_jax.ops.rows import RowMap, all_rows
-from dreamer_jax.ops.slices import in_slices, mean_in_slices
-from dreamer_jax.ops.twohot import twohot_loss, twohot_mean
-from dreamer_jax.types import Batch
-from dreamer_jax.world_model import Observed, WorldModel
+from dreamer_jax.ops.spread import Spread, merge_leading
+from dreamer_jax.types import Batch, Latent, Memory, Observed, Params
+from dreamer_jax.world_model import WorldModel
 
-Params = Mapping[str, Any]
+Metrics = dict[str, jax.Array]
 sg = jax.lax.stop_gradient
+
+
+class Kept(NamedTuple):
+    """What actor and critic keep beside their parameters."""
+
+    slow_critic: Any  # moving average of the critic's parameters
+    stats: ReturnStats  # moving percentiles of returns
 
 
 class ReturnScaling(NamedTuple):
@@ -40,13 +61,23 @@ class ReturnScaling(NamedTuple):
     limit: float
 
 
+class Judged(NamedTuple):
+    """What the heads say of imagined states, `[H + 1, N]` each."""
+
+    reward: jax.Array  # of arriving
+    cont: jax.Array
+    value: jax.Array
+    slow_value: jax.Array
+
+
 @dataclass(frozen=True)
 class ActorCritic:
-    """Modules and scalars of the behaviour; `params` holds the entries `actor` and `critic`."""
+    """Modules and scalars of the published behaviour; implements `Behavior`."""
 
+    world_model: WorldModel  # supplies dynamics and the continue head
     actor: Actor
-    critic: nn.Module
-    bins: np.ndarray
+    critic: Head
+    reward: Reward
     sampler: Sampler
     imag_horizon: int
     imag_last: int  # imagine from the last so many steps of each row; 0: from all
@@ -58,235 +89,188 @@ class ActorCritic:
     slow_regularizer: float
     replay_slow_regularizer: float
     slow_target: bool  # returns and baseline from the slow critic
+    slow_rate: float  # share of the critic that enters the slow critic per update
     scaling: ReturnScaling
-    slice_rows: int  # imagined states that heads see at once; 0: all
-    by_rows: RowMap = all_rows  # how starts and sequences are spread over devices
+    spread: Spread = field(default_factory=Spread)
+    actor_loss: ActorLoss = field(default_factory=Reinforce)
+    bonuses: tuple[Bonus, ...] = ()  # added to the reward
 
-    def init(self, key: jax.Array, feat: jax.Array) -> dict[str, Any]:
-        """Return fresh parameters of actor and critic for states like `feat`."""
+    modules = ("actor", "critic")
+    acting = ("actor",)
+    losses_made = ("actor", "critic", "replay_critic")
+
+    def init(self, key: jax.Array, feat: jax.Array) -> tuple[dict[str, Any], Kept]:
+        """Return fresh parameters; the slow critic is a copy of the critic."""
         actor_key, critic_key = jax.random.split(key)
-        return {
+        params = {
             "actor": self.actor.module.init(actor_key, feat)["params"],
-            "critic": self.critic.init(critic_key, feat)["params"],
+            "critic": self.critic.init(critic_key, feat),
         }
+        return params, Kept(jax.tree.map(jnp.copy, params["critic"]), init_return_stats())
 
-    def value_logits(self, params: Any, feat: jax.Array) -> jax.Array:
-        """Return two-hot logits `[..., bins]` of a critic with its own `params`."""
-        return forward(self.critic, params, feat)
+    def initial_memory(self, batch: int) -> Memory:  # noqa: ARG002
+        """Return nothing: the latent says all."""
+        return ()
 
-    def value(self, params: Any, feat: jax.Array) -> jax.Array:
-        """Return the expected return `[...]` by a critic with its own `params`."""
-        return twohot_mean(self.value_logits(params, feat), self.bins)
-
-    def losses(
+    def act(
         self,
         params: Params,
-        slow: Params,
-        stats: ReturnStats,
-        world_model: WorldModel,
-        observed: Observed,
-        batch: Batch,
+        memory: Memory,
+        latent: Latent,
+        is_first: jax.Array,
         key: jax.Array,
-    ) -> tuple[dict[str, jax.Array], ReturnStats, dict[str, jax.Array]]:
+        mode: str,
+    ) -> tuple[Memory, dict[str, jax.Array]]:
+        """Sample from the actor, or take its mode for `eval`."""
+        sampler = GREEDY if mode == "eval" else self.sampler
+        noise = action_noise(sampler, key, self.actor.spaces, is_first.shape)
+        policy = self.actor(params["actor"], self.world_model.dynamics.feat(latent))
+        return memory, policy.sample(sampler, noise)
+
+    def losses(
+        self, params: Params, aux: Kept, observed: Observed, batch: Batch, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], Kept, Metrics]:
         """Imagine, and return losses, moved return statistics and metrics.
 
         Args:
-            params: All modules; gradients reach `actor`, `critic`, and through the replay critic
+            params: All entries; gradients reach `actor`, `critic`, and through the replay critic
                 `encoder` and `dynamics`.
-            slow: Slow copies; `critic` is read without gradient.
-            stats: Return percentiles before this batch.
-            world_model: Supplies dynamics, rewards and continuation.
+            aux: Slow critic, read without gradient, and percentiles before this batch.
             observed: The filtered batch, with gradient.
             batch: The records that were filtered, `[B, T, ...]`.
             key: Consumed for the rollout.
 
         Returns:
-            Mean losses `actor`, `critic`, and `replay_critic` `[B, T − 1]`; statistics; scalars.
+            Mean losses `actor` and `critic`, and `replay_critic` `[B, T − 1]`; the same with
+            moved percentiles; scalars.
         """
         observed, batch = self._starts(observed, batch)
-        start = _flat(observed.latent)
-        imagined = imagine(
-            world_model,
-            self.actor,
-            params,
-            start,
-            self.imag_horizon,
-            self.sampler,
-            key,
-            self.by_rows,
-        )
-        losses, stats, metrics, returns = self.imagined_losses(
-            params, slow, stats, world_model, imagined
-        )
+        imagined = self._imagine(params, observed.latent, key)
+        losses, aux, metrics, returns = self.imagined_losses(params, aux, imagined)
         boot = returns[0].reshape(batch.reward.shape)
-        critics = ({"critic": params["critic"]}, slow)
-        losses["replay_critic"] = self.by_rows(
-            lambda critics, *rows: self.replay_loss(*critics, *rows),
-            critics,
-            *(observed.feat, batch, boot),
+        critics = (params["critic"], aux.slow_critic)
+        losses["replay_critic"] = self.spread.by_rows(
+            self.replay_loss, critics, observed.feat, batch, boot
         )
-        return losses, stats, metrics
+        return losses, aux, metrics
+
+    def after_update(self, params: Params, aux: Kept) -> Kept:
+        """Let the slow critic follow: `slow ← rate·critic + (1 − rate)·slow`."""
+        slow = optax.incremental_update(params["critic"], aux.slow_critic, self.slow_rate)
+        return aux._replace(slow_critic=slow)
 
     def imagined_losses(
-        self,
-        params: Params,
-        slow: Params,
-        stats: ReturnStats,
-        world_model: WorldModel,
-        imagined: Imagined,
-    ) -> tuple[dict[str, jax.Array], ReturnStats, dict[str, jax.Array], jax.Array]:
-        """Return mean actor and critic losses, statistics, metrics and returns `[H, N]`.
+        self, params: Params, aux: Kept, imagined: Imagined
+    ) -> tuple[dict[str, jax.Array], Kept, Metrics, jax.Array]:
+        """Return mean actor and critic losses, moved statistics, metrics and returns `[H, N]`."""
+        judged = self._judge(params, aux, imagined)
+        targets, stats, metrics = self.targets(aux.stats, imagined, judged)
+
+        def actor(params: Any, targets: Targets) -> tuple[jax.Array, dict[str, jax.Array]]:
+            policy = self.actor(params, targets.feat)
+            entropy = {key: policy.entropy(key) for key in self.actor.spaces}
+            return actor_loss(self.actor_loss, policy, targets, self.entropy_scale), entropy
+
+        def critic(params: Any, targets: Targets) -> tuple[jax.Array, None]:
+            value = self.critic(params, targets.feat)
+            return critic_loss(value, targets, self.slow_regularizer), None
+
+        attached = self.actor_loss.attached
+        loss, entropy = self.spread.mean(actor, params["actor"], targets, attached=attached)
+        losses = {"actor": loss, "critic": self.spread.mean(critic, params["critic"], targets)[0]}
+        metrics |= self._entropy_metrics(entropy)
+        return losses, aux._replace(stats=stats), metrics, targets.returns
+
+    def targets(
+        self, stats: ReturnStats, imagined: Imagined, judged: Judged
+    ) -> tuple[Targets, ReturnStats, Metrics]:
+        """Return what to learn from `[H, N]`, with percentiles moved by this batch before use.
 
         disc = 1 (contdisc) or γ;   weight = cumprod(disc·c)/disc
-        adv = (R − v)/max(limit, high − low);   losses = mean of sg(weight)·loss of each state
+        R_t = r_{t+1} + disc·c_{t+1}·((1 − λ)·v_{t+1} + λ·R_{t+1})
+        adv = (R − v)/max(limit, high − low)
         """
-        imagined = sg(imagined)
-        reward, cont, fast_value, slow_value = self._judge(params, slow, world_model, imagined)
-        value = slow_value if self.slow_target else fast_value
-
+        value = judged.slow_value if self.slow_target else judged.value
         discount = 1.0 if self.contdisc else self.gamma
-        weight = survival_weight(cont, discount)
-        returns = lambda_returns(reward, discount * cont, self.lambda_, value)
-        scaling = self.scaling
-        stats = update_return_stats(
-            stats, returns, rate=scaling.rate, low=scaling.low, high=scaling.high
-        )
-        scale = return_scale(stats, scaling.limit)
+        weight = survival_weight(judged.cont, discount)
+        returns = lambda_returns(judged.reward, discount * judged.cont, self.lambda_, value)
+        rate, low, high, limit = self.scaling
+        stats = update_return_stats(stats, returns, rate=rate, low=low, high=high)
+        scale = return_scale(stats, limit)
         advantage = (returns - value[:-1]) / scale
-
-        losses, entropy = self._mean_losses(
-            params, imagined, weight[:-1], advantage, returns, slow_value[:-1]
+        targets = Targets(
+            imagined.feat,
+            weight[:-1],
+            imagined.action,
+            advantage,
+            returns / scale,
+            returns,
+            judged.slow_value[:-1],
         )
         metrics = {
-            "imag/reward": reward.mean(),
-            "imag/cont": cont.mean(),
-            "imag/value": fast_value.mean(),
-            "imag/slow_value": slow_value.mean(),
+            **{f"imag/{name}": each.mean() for name, each in judged._asdict().items()},
             "imag/weight": weight.mean(),
             "imag/return": returns.mean(),
             **_return_metrics((returns - stats["low"]) / scale),
             **_advantage_metrics(advantage),
-            **self._entropy_metrics(entropy),
         }
-        return losses, stats, metrics, returns
-
-    def _mean_losses(
-        self,
-        params: Params,
-        imagined: Imagined,
-        weight: jax.Array,
-        advantage: jax.Array,
-        returns: jax.Array,
-        slow_value: jax.Array,
-    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Return the mean losses `actor` and `critic`, and each key's mean entropy.
-
-        All arrays `[H, N]`; see `_actor_loss` and `_critic_loss`.
-        """
-        most = self.slice_rows
-
-        def actor(params: Params, feat: jax.Array, weight: jax.Array, *given: Any) -> Any:
-            loss, entropy = self._actor_loss(params, feat, *given)
-            return weight * loss, entropy
-
-        def critic(params: Params, feat: jax.Array, weight: jax.Array, *given: Any) -> Any:
-            return weight * self._critic_loss(params, feat, *given), None
-
-        def means(params: Params, *arrays: Any) -> Any:
-            feat, weight, action, advantage, *targets = _flat(arrays)
-            first = (feat, weight)
-            actor_loss, entropy = mean_in_slices(
-                actor, most, params["actor"], *first, action, advantage
-            )
-            critic_loss, _ = mean_in_slices(critic, most, params["critic"], *first, *targets)
-            return {"actor": actor_loss, "critic": critic_loss}, entropy
-
-        learning = {name: params[name] for name in ("actor", "critic")}
-        arrays = (imagined.feat, weight, imagined.action, advantage, returns, slow_value)
-        result: tuple[dict[str, jax.Array], dict[str, jax.Array]] = self.by_rows(
-            means, learning, *arrays, in_axes=1, out_axes=None
-        )
-        return result
-
-    def _actor_loss(
-        self, params: Params, feat: jax.Array, action: Mapping[str, jax.Array], advantage: jax.Array
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Return `−(log π(a)·adv + η·entropy)` in states `[N, F]`, and each key's entropy."""
-        policy = self.actor(params, feat)
-        gain = policy.total_log_prob(action) * advantage
-        entropy = {key: policy.entropy(key) for key in self.actor.spaces}
-        return -(gain + self.entropy_scale * policy.total_entropy()), entropy
-
-    def _critic_loss(
-        self, params: Params, feat: jax.Array, returns: jax.Array, slow_value: jax.Array
-    ) -> jax.Array:
-        """Return `twohot(R) + slow_regularizer·twohot(slow value)` in states `[N, F]`."""
-        logits = self.value_logits(params, feat)
-        loss = twohot_loss(logits, returns, self.bins)
-        return loss + self.slow_regularizer * twohot_loss(logits, slow_value, self.bins)
-
-    def _each_state(self, function: Callable[..., Any], params: Any, *arrays: Any) -> Any:
-        """Return `function` of arrays `[H, N, ...]`, computed over flat slices of states."""
-
-        def evaluate(params: Any, *arrays: Any) -> Any:
-            lead = jax.tree.leaves(arrays)[0].shape[:2]
-            out = in_slices(partial(function, params), self.slice_rows, *_flat(arrays))
-            return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
-
-        return self.by_rows(evaluate, params, *arrays, in_axes=1, out_axes=1)
-
-    def _judge(
-        self, params: Params, slow: Params, world_model: WorldModel, imagined: Imagined
-    ) -> tuple[jax.Array, ...]:
-        """Return reward, continuation, value and slow value `[H + 1, N]`, without gradient."""
-
-        def judge(judges: Params, feat: jax.Array) -> tuple[jax.Array, ...]:
-            return (
-                world_model.predict_reward(judges, feat),
-                world_model.predict_cont(judges, feat),
-                self.value(judges["critic"], feat),
-                self.value(judges["slow"], feat),
-            )
-
-        judges = sg({**params, "slow": slow["critic"]})
-        before = self._each_state(judge, judges, imagined.feat)
-        last = self.by_rows(judge, judges, imagined.last)
-        joined = (jnp.concatenate([x, y[None]]) for x, y in zip(before, last, strict=True))
-        return sg(tuple(joined))
+        return targets, stats, metrics
 
     def replay_loss(
-        self, params: Params, slow: Params, feat: jax.Array, batch: Batch, boot: jax.Array
+        self, critics: tuple[Any, Any], feat: jax.Array, batch: Batch, boot: jax.Array
     ) -> jax.Array:
-        """Return the critic's loss on replayed states, `[B, T − 1]`.
-
-            R_T = boot_T
-            R_t = r_{t+1} + (1 − term_{t+1})·γ·((1 − l)·boot_{t+1} + l·R_{t+1})
-            l   = (1 − last_{t+1})·λ;   loss of t times 1 − last_t
+        """Return the critic's loss on replayed states `[B, T − 1]`, 0 where an episode ends.
 
         Args:
-            params: Gradients reach `critic`.
-            slow: Slow copies, no gradient.
+            critics: Parameters of the critic, which receive gradients, and of the slow critic.
             feat: `[B, T, F]` replayed states, with gradient.
             batch: Records `[B, T, ...]`.
             boot: `[B, T]` imagined return of each step, treated as data.
         """
-        going = 1.0 - batch.is_last.astype(jnp.float32)
-        live = self.gamma * (1.0 - batch.is_terminal.astype(jnp.float32))
-        inputs = (batch.reward, live, going * self.replay_lambda, sg(boot))
-        returns = lambda_returns(*(x.swapaxes(0, 1) for x in inputs)).swapaxes(0, 1)
-        feat = feat[:, :-1]
-        logits = self.value_logits(params["critic"], feat)
-        slow_value = sg(self.value(slow["critic"], feat))
-        loss = twohot_loss(logits, returns, self.bins)
-        loss += self.replay_slow_regularizer * twohot_loss(logits, slow_value, self.bins)
-        return going[:, :-1] * loss
+        params, slow = critics
+        returns = replay_returns(batch, boot, self.gamma, self.replay_lambda)
+        going = 1.0 - batch.is_last[:, :-1].astype(jnp.float32)
+        value = self.critic(params, feat[:, :-1])
+        slow_value = sg(self.critic(slow, feat[:, :-1]).mean())
+        return going * (value.loss(returns) + self.replay_slow_regularizer * value.loss(slow_value))
 
     def _starts(self, observed: Observed, batch: Batch) -> tuple[Observed, Batch]:
         """Crop both to the last `imag_last` steps of each row."""
         # -0 keeps the whole row.
         return jax.tree.map(lambda x: x[:, -self.imag_last :], (observed, batch))
 
-    def _entropy_metrics(self, entropy: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def _imagine(self, params: Params, latent: Latent, key: jax.Array) -> Imagined:
+        """Roll out from every latent `[B, T, *]`, without gradient unless the actor wants it."""
+        used = sg({name: params[name] for name in ("dynamics", "actor")})
+        if self.actor_loss.attached:
+            used["actor"] = params["actor"]
+        start = sg(merge_leading(latent))
+        horizon, by_rows = self.imag_horizon, self.spread.by_rows
+        return imagine(
+            self.world_model, self.actor, used, start, horizon, self.sampler, key, by_rows
+        )
+
+    def _judge(self, params: Params, aux: Kept, imagined: Imagined) -> Judged:
+        """Return what frozen heads say of all imagined states; gradients reach these alone."""
+
+        def judge(params: Params, feat: jax.Array) -> Judged:
+            return Judged(
+                self.reward(params, feat),
+                self.world_model.predict("cont", params, feat),
+                self.critic(params["critic"], feat).mean(),
+                self.critic(params["slow_critic"], feat).mean(),
+            )
+
+        judges = sg({**params, "slow_critic": aux.slow_critic})
+        before = self.spread.each(judge, judges, imagined.feat)
+        last = self.spread.by_rows(judge, judges, imagined.last)
+        joined = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), before, last)
+        for bonus in self.bonuses:
+            paid = self.spread.each(bonus, judges, imagined.feat, imagined.action)
+            joined = joined._replace(reward=joined.reward.at[1:].add(paid))
+        return joined
+
+    def _entropy_metrics(self, entropy: Mapping[str, jax.Array]) -> Metrics:
         """Return mean entropies by key, and for discrete keys their share of the maximum."""
         metrics = {}
         for key, space in self.actor.spaces.items():
@@ -297,12 +281,7 @@ class ActorCritic:
         return metrics
 
 
-def _flat(tree: Any) -> Any:
-    """Merge the two leading axes of every leaf."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
-
-
-def _return_metrics(normed: jax.Array) -> dict[str, jax.Array]:
+def _return_metrics(normed: jax.Array) -> Metrics:
     return {
         "returns/mean": normed.mean(),
         "returns/min": normed.min(),
@@ -311,7 +290,7 @@ def _return_metrics(normed: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def _advantage_metrics(advantage: jax.Array) -> dict[str, jax.Array]:
+def _advantage_metrics(advantage: jax.Array) -> Metrics:
     return {
         "advantage/mean": advantage.mean(),
         "advantage/magnitude": jnp.abs(advantage).mean(),

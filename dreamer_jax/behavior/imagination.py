@@ -1,8 +1,11 @@
-"""Rollouts of the world model under the actor (SPEC 7), as data: no gradient passes through."""
+"""Rollouts of the world model under an actor (docs/algorithm.md 7).
+
+Where gradients may go is the caller's choice: it stops those of what it passes in. The published
+algorithm stops all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +14,8 @@ from flax import linen as nn
 from dreamer_jax.distributions import ActionDistribution, Sampler, action_noise
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.rows import RowMap, all_rows
-from dreamer_jax.types import Latent, Space
+from dreamer_jax.types import Latent, Noise, Params, Space
 from dreamer_jax.world_model import WorldModel, encode_action
-
-Params = Mapping[str, Any]
 
 
 class Imagined(NamedTuple):
@@ -29,7 +30,7 @@ class Actor(NamedTuple):
     """The actor as a function: its module, the spaces it acts in, and its uniform share."""
 
     module: nn.Module
-    spaces: Mapping[str, Space]
+    spaces: dict[str, Space]
     unimix: float
 
     def __call__(self, params: Any, feat: jax.Array) -> ActionDistribution:
@@ -52,21 +53,23 @@ def imagine(
     Args:
         world_model: Supplies dynamics.
         actor: Chooses actions.
-        params: Parameters by module; used without gradient.
-        start: `[N, ...]` replayed posterior latents; used without gradient.
+        params: The entries `dynamics` and `actor`.
+        start: `[N, *]` replayed posterior latents.
         horizon: H, steps to imagine.
         sampler: Draws actions; latents are drawn by the dynamics' own sampler.
         key: Consumed.
         by_rows: How starts are spread over devices.
+
+    *Gradients:* reach whatever they are not stopped at before the call; an action's gradient is
+    that of its sampler.
     """
-    params, start = jax.lax.stop_gradient((params, start))
-    dynamics, count = world_model.dynamics, start.deter.shape[0]
+    dynamics, count = world_model.dynamics, jax.tree.leaves(start)[0].shape[0]
     action_key, latent_key = jax.random.split(key)
     noise = action_noise(sampler, action_key, actor.spaces, (horizon, count))
-    latent_noise = dynamics.observe_noise(latent_key, (horizon, count))
+    latent_noise = dynamics.draw_noise(latent_key, (horizon, count))
 
-    def roll(params: Params, start: Latent, noise: Any, latent_noise: jax.Array) -> Any:
-        def act(latent: Latent, noise: Any) -> tuple[jax.Array, Any]:
+    def roll(params: Params, start: Latent, noise: Noise, latent_noise: Noise) -> Any:
+        def act(latent: Latent, noise: Noise) -> tuple[jax.Array, Any]:
             feat = dynamics.feat(latent)
             action = actor(params["actor"], feat).sample(sampler, noise)
             return encode_action(action, actor.spaces), (feat, action)

@@ -8,9 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from dreamer_jax.commands.flags import new_flags, parse
-from dreamer_jax.config import find_size
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.evaluation import PROCESS, describe, evaluate
+from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, describe, evaluate
 from dreamer_jax.runtime.saving.load import load_saved
 from dreamer_jax.runtime.showing.media import write_video
 
@@ -25,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     flags.DEFINE_integer("step", -1, "grad steps of the checkpoint; -1: newest", flag_values=values)
     flags.DEFINE_bool("sample", False, "sample actions instead of the mode", flag_values=values)
     flags.DEFINE_string("video", "", "file for a video of one episode", flag_values=values)
+    flags.DEFINE_string("task", "", "where to evaluate; that of the run", flag_values=values)
+    flags.DEFINE_bool("trust", False, "run code that config.json names", flag_values=values)
     parse(values, arguments)
     if not values.logdir:
         raise UserError("evaluate needs --logdir=DIRECTORY of a training run")
@@ -32,10 +33,16 @@ def main(arguments: Sequence[str]) -> int:
         if (given := getattr(values, name)) < least:
             raise UserError(f"--{name}={given}; it must be at least {least}")
     step = None if values.step < 0 else values.step
-    saved = load_saved(Path(values.logdir), find_size, step)
+    saved = load_saved(Path(values.logdir), step, trust=values.trust)
     number = min(values.envs, values.episodes)
     watched = bool(values.video)
-    with saved.make_envs(number, seed=values.seed, process=PROCESS, watched=watched) as envs:
+    with saved.make_envs(
+        number,
+        seed=values.seed,
+        process=EVALUATION_PROCESS,
+        watched=watched,
+        task=values.task,
+    ) as envs:
         result = evaluate(
             envs,
             saved.compiled,

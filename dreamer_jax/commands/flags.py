@@ -14,6 +14,15 @@ from ml_collections import ConfigDict, config_flags
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
 
+# Sections that take names which no preset has.
+OPEN = (
+    "env",
+    "agent.options",
+    "agent.objectives",
+    "agent.heads",
+    "agent.behaviors",
+    "agent.loss_scales",
+)
 _OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 
 
@@ -31,8 +40,8 @@ def define_config(values: flags.FlagValues, default: str, arguments: Sequence[st
         arguments: After the command's name.
 
     Returns:
-        The arguments without `--config=` and without options of the environment that the preset
-        does not name: those are in the config already, with the type that their literal has.
+        The arguments without `--config=` and without new names in `OPEN` sections: those are in
+        the config already, with the type that their literal has.
 
     Raises:
         UserError: For an unknown preset, file or config key.
@@ -47,7 +56,7 @@ def define_config(values: flags.FlagValues, default: str, arguments: Sequence[st
         else:
             raise UserError("write --config=PRESET or --config=PATH, with the equals sign")
     config = load_config(name)
-    rest = _take_env_options(config, rest)
+    rest = _take_new_names(config, rest)
     _check_keys(config, rest)
     text = "preset name or path of a config file; --config.KEY=value changes one of its options"
     config_flags.DEFINE_config_dict(
@@ -83,26 +92,39 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
 
 
-def _take_env_options(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
-    """Add `--config.env.NAME=value` for new names to the config; return the other arguments.
+def _take_new_names(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
+    """Add `--config.SECTION.NAME=value` for new names to the config; return the other arguments.
 
-    Whether the environment has such an option is seen when it is built.
+    Whether an environment or a part of the agent has such an option is seen when it is built.
     """
     rest: list[str] = []
     new: dict[str, Any] = {}  # the last one of a name counts, whatever the types of the others
     for argument in arguments:
         found = _OVERRIDE.fullmatch(argument)
-        name = found["key"].removeprefix("env.") if found else ""
-        fits = name.isidentifier() and name not in config.env
-        if found is None or found["key"] != f"env.{name}" or not fits:
+        section, _, name = found["key"].rpartition(".") if found else ("", "", "")
+        if found is None or section not in OPEN or not _is_new(config, section, name):
             rest.append(argument)
             continue
         value = found["value"]
-        new[name] = not found["no"] if value is None else _literal(value)
+        new[found["key"]] = not found["no"] if value is None else _literal(value)
     with config.unlocked():
-        for name, literal in new.items():
-            config.env[name] = literal
+        for key, literal in new.items():
+            section, _, name = key.rpartition(".")
+            _section(config, section)[name] = literal
     return rest
+
+
+def _section(config: ConfigDict, dotted: str) -> ConfigDict:
+    for part in dotted.split("."):
+        config = config[part]
+    return config
+
+
+def _is_new(config: ConfigDict, section: str, name: str) -> bool:
+    """Return whether a section can take a name that it does not have yet."""
+    own = _section(config, section)
+    # Losses of several observation keys, or of a behaviour, have a slash in their names.
+    return name.replace("/", "_").isidentifier() and name not in own
 
 
 def _literal(text: str) -> Any:

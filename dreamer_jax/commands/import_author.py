@@ -27,7 +27,7 @@ from dreamer_jax.runtime.limits import check_limits
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.saving.rundir import RunDir, claim
-from dreamer_jax.types import TrainState
+from dreamer_jax.types import Spaces, TrainState
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,9 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     rundir = RunDir(Path(values.logdir))
     if rundir.config.exists():
         raise UserError(f"{rundir.root} already holds a run; choose a new --logdir")
-    state = convert(config, Path(values.checkpoint))
+    spaces = find_spaces(config)
+    state = convert(config, spaces, Path(values.checkpoint))
     with RunLock(rundir.root):
-        claim(rundir, config.to_dict())
+        claim(rundir, config.to_dict(), spaces)
         updates = write(state, rundir)
     print(f"imported {updates:,} updates into {rundir.root}")
     return 0
@@ -78,15 +79,21 @@ def import_config(options: Mapping[str, Any], task: str) -> ConfigDict:
     return config
 
 
-def convert(config: ConfigDict, checkpoint: Path) -> TrainState:
+def find_spaces(config: ConfigDict) -> Spaces:
+    """Return the spaces of the config's task, which a person has just named."""
+    env = make_env(config.task, **config.env.to_dict())
+    try:
+        return env.spaces
+    finally:
+        env.close()
+
+
+def convert(config: ConfigDict, spaces: Spaces, checkpoint: Path) -> TrainState:
     """Return the checkpoint's parameters, optimiser and update count as our train state.
 
     Raises:
         UserError: If the file is damaged, or does not fit the config and the task.
     """
-    env = make_env(config.task, **config.env.to_dict())
-    spaces = env.spaces
-    env.close()
     params, _ = read_author_checkpoint(checkpoint)
     compiled = compile_agent(config, find_size(config.size), spaces)
     state = import_params(compiled.init(), params, spaces.obs)

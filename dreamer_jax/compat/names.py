@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from dreamer_jax.agent import MAIN
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space, TrainState
 
@@ -93,7 +94,7 @@ def original_name(module: str, path: str, obs: Mapping[str, Space]) -> str:
 
 
 def _modules(state: TrainState) -> dict[str, Any]:
-    return {**state.params, "slow_critic": state.slow["critic"]}
+    return {**state.params, "slow_critic": state.aux[MAIN].slow_critic}
 
 
 def export_params(state: TrainState, obs: Mapping[str, Space]) -> dict[str, np.ndarray]:
@@ -103,8 +104,8 @@ def export_params(state: TrainState, obs: Mapping[str, Space]) -> dict[str, np.n
         for module, tree in _modules(state).items()
         for path, value in flatten_dict(tree, sep="/").items()
     }
-    named["retnorm/lo/value"] = np.asarray(state.stats["low"])
-    named["retnorm/hi/value"] = np.asarray(state.stats["high"])
+    named["retnorm/lo/value"] = np.asarray(state.aux[MAIN].stats["low"])
+    named["retnorm/hi/value"] = np.asarray(state.aux[MAIN].stats["high"])
     named["slowval_count/value"] = np.asarray(state.grad_steps)
     return named
 
@@ -126,12 +127,13 @@ def import_params(
         for path, ours in flatten_dict(tree, sep="/").items():
             flat[path] = _fetch(original, original_name(module, path, obs), ours.shape)
         modules[module] = unflatten_dict(flat, sep="/")
-    slow = {"critic": modules.pop("slow_critic")}
+    slow = modules.pop("slow_critic")
     stats = {
         "low": _fetch(original, "retnorm/lo/value", ()),
         "high": _fetch(original, "retnorm/hi/value", ()),
     }
-    return state._replace(params=modules, slow=slow, stats=stats)
+    kept = state.aux[MAIN]._replace(slow_critic=slow, stats=stats)
+    return state._replace(params=modules, aux={**state.aux, MAIN: kept})
 
 
 def import_optimizer(
@@ -155,11 +157,12 @@ def import_optimizer(
         return unflatten_dict(named, sep="/")
 
     count = _fetch(original, "opt/state/3/count", ()).astype(jnp.int32)
-    clip, rms, momentum, *rest, schedule = state.opt
+    ((phase, slots_here),) = state.opt.items()  # the published agent has one phase
+    clip, rms, momentum, *rest, schedule = slots_here
     rms = rms._replace(count=count, nu=slots("opt/state/1", rms.nu))
     momentum = momentum._replace(count=count, ema=slots("opt/state/2", momentum.ema))
     opt = (clip, rms, momentum, *rest, schedule._replace(count=count))
-    return state._replace(opt=opt, grad_steps=count)
+    return state._replace(opt={phase: opt}, grad_steps=count)
 
 
 def _same_axes(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

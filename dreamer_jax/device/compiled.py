@@ -8,6 +8,7 @@ each process, whose environments are its own: its few rows would not get faster 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from dreamer_jax.agent import Agent
+from dreamer_jax.device import trees
 from dreamer_jax.device.mesh import Placement, gather, make_placement, own_rows
-from dreamer_jax.factory import Widths, compute_dtype, make_agent
+from dreamer_jax.factory import compute_dtype, make_agent
 from dreamer_jax.ops.rows import all_rows
 from dreamer_jax.report import OpenLoop, report
-from dreamer_jax.types import Carry, Latent, Replayed, Space, Spaces, TrainState
+from dreamer_jax.types import Carry, Columns, Replayed, Space, Spaces, TrainState
+from dreamer_jax.widths import Widths
 
 ROLES = ("init", "train", "policy", "evaluation", "report")  # one stream of keys each
 
@@ -32,8 +35,8 @@ class Update(NamedTuple):
     state: TrainState
     acting: dict[str, Any]  # parameters for `policy`, not donated with the state, on one device
     carry: Carry
-    latents: Latent  # [B, T, ...] packed
-    metrics: jax.Array  # [M] scalars in the order of `Compiled.metric_names`
+    latents: Columns  # [B, T, ...] packed
+    metrics: jax.Array  # [M] scalars in the order of `Compiled.metric_names` of the phase
 
 
 class Compiled:
@@ -47,7 +50,7 @@ class Compiled:
 
     def __init__(self, agent: Agent, seed: int = 0, placement: Placement | None = None) -> None:
         self.agent = agent
-        self.metric_names: list[str] = []
+        self.metric_names: dict[str, list[str]] = {}  # by phase, known once it was traced
         self._placement = placement
         # gloo, the CPU's collectives, deadlocks when programs of several devices overlap.
         crowded = jax.process_count() > 1 and jax.local_device_count() > 1
@@ -65,7 +68,10 @@ class Compiled:
             results = {"init": state, "train": update, "report": whole, "acting": whole}
             to = {name: {"out_shardings": sharding} for name, sharding in results.items()}
         self._init = jax.jit(agent.init, **to["init"])
-        self._train = jax.jit(self._update, donate_argnums=0, **to["train"])
+        self._train = {
+            phase: jax.jit(partial(self._update, phase), donate_argnums=0, **to["train"])
+            for phase in agent.phases
+        }
         self._policy = jax.jit(self._act, static_argnames="mode")
         self._report = jax.jit(lambda *args: report(agent, *args), **to["report"])
         copy = lambda state: jax.tree.map(jnp.copy, agent.acting_params(state))
@@ -83,20 +89,29 @@ class Compiled:
         """Return shapes and dtypes of the state without computing it."""
         return jax.eval_shape(self.agent.init, self._keys["init"])
 
+    @property
+    def phases(self) -> dict[str, float]:
+        """Updates of each phase for each update that the train ratio asks for."""
+        return {name: phase.share for name, phase in self.agent.phases.items()}
+
     def initial_carry(self, batch: int) -> Carry:
-        """Return the carry before anything has been seen."""
+        """Return the carry of training before anything has been seen."""
         return self.agent.initial_carry(batch)
+
+    def initial_acting_carry(self, batch: int) -> Carry:
+        """Return the carry of acting before anything has been seen."""
+        return self.agent.initial_acting_carry(batch)
 
     def acting(self, state: TrainState) -> dict[str, Any]:
         """Return a copy of the parameters that `policy` reads."""
         return self._for_policy(self._acting(state))
 
-    def train(self, state: TrainState, carry: Carry, replayed: Replayed) -> Update:
-        """Start one update and return; `state` is donated and must not be used again.
+    def train(self, phase: str, state: TrainState, carry: Carry, replayed: Replayed) -> Update:
+        """Start one update of a phase; `state` is donated and must not be used again.
 
         Its randomness is a function of the seed and the number of updates done.
         """
-        update = self._train(state, carry, replayed, self._keys["train"])
+        update = self._train[phase](state, carry, replayed, self._keys["train"])
         if self._wait:
             jax.block_until_ready(update)
         return update._replace(acting=self._for_policy(update.acting))
@@ -111,7 +126,7 @@ class Compiled:
         *,
         mode: str = "train",
         role: str = "policy",
-    ) -> tuple[Carry, dict[str, jax.Array], Latent]:
+    ) -> tuple[Carry, dict[str, jax.Array], Columns]:
         """Choose actions for all environments; see `Agent.policy`.
 
         Args:
@@ -131,9 +146,12 @@ class Compiled:
         key = jax.random.fold_in(self._keys["report"], np.uint32(step))
         return jax.block_until_ready(self._report(state, carry, replayed, key))
 
-    def cost(self, state: TrainState, carry: Carry, replayed: Replayed) -> dict[str, float]:
+    def cost(
+        self, phase: str, state: TrainState, carry: Carry, replayed: Replayed
+    ) -> dict[str, float]:
         """Return what XLA says of one update: FLOPs, and bytes at the peak of memory."""
-        program = self._train.lower(state, carry, replayed, self._keys["train"]).compile()
+        lowered = self._train[phase].lower(state, carry, replayed, self._keys["train"])
+        program = lowered.compile()
         analysis, memory = program.cost_analysis() or {}, program.memory_analysis()
         cost = {"flops": float(analysis.get("flops", 0.0))}
         if memory is not None:  # not every backend tells
@@ -183,21 +201,20 @@ class Compiled:
         heard = np.asarray(multihost_utils.process_allgather(padded))
         return [row[:size].tobytes() for row, size in zip(heard, sizes, strict=True)]
 
-    def latent_spaces(self) -> tuple[Space, Space]:
-        """Return the spaces of one stored latent: `deter` and `stoch`."""
-        dynamics = self.agent.world_model.dynamics
-        packed = jax.eval_shape(lambda: dynamics.pack(dynamics.initial(1)))
-        deter, stoch = (Space(np.dtype(x.dtype), x.shape[1:]) for x in packed)
-        return deter, stoch
+    def latent_spaces(self) -> dict[str, Space]:
+        """Return the columns in which replay stores latents."""
+        return dict(self.agent.world_model.dynamics.latent_spaces())
 
     def _update(
-        self, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
+        self, phase: str, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
     ) -> Update:
         key = jax.random.fold_in(key, state.grad_steps)
-        state, acting, carry, latents, metrics = self.agent.train(state, carry, replayed, key)
+        state, acting, carry, latents, metrics = self.agent.train(
+            phase, state, carry, replayed, key
+        )
         # One array, so that the host fetches all scalars of an update in one transfer.
-        self.metric_names = sorted(metrics)
-        stacked = jnp.stack([metrics[name] for name in self.metric_names])
+        self.metric_names[phase] = sorted(metrics)
+        stacked = jnp.stack([metrics[name] for name in self.metric_names[phase]])
         return Update(state, acting, carry, latents, stacked)
 
     def _act(
@@ -209,7 +226,7 @@ class Compiled:
         key: jax.Array,
         step: jax.Array,
         mode: str,
-    ) -> tuple[Carry, dict[str, jax.Array], Latent]:
+    ) -> tuple[Carry, dict[str, jax.Array], Columns]:
         key = jax.random.fold_in(key, step)
         return self.agent.policy(params, carry, obs, is_first, key, mode)
 
@@ -273,26 +290,6 @@ def processes() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def _name(path: Any, prefix: str) -> str:
-    return prefix + jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def name_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
-    """Return host copies of a tree's leaves, named by their path, for a checkpoint."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path, prefix): np.array(to_host(leaf)) for path, leaf in leaves}
-
-
-def array_table(tree: Any, prefix: str) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Return shape and dtype of every leaf under the names of `name_arrays`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path, prefix): (leaf.shape, leaf.dtype) for path, leaf in leaves}
-
-
-def restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str) -> Any:
-    """Return a tree like `tree` with leaves from `arrays`, the inverse of `name_arrays`."""
-
-    def pick(path: Any, leaf: Any) -> jax.Array:
-        return jnp.asarray(arrays[_name(path, prefix)], dtype=leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(pick, tree)
+    """Return host copies of a tree's leaves, named by their path; see `to_host` and `trees.py`."""
+    return trees.name_arrays(tree, prefix, to_host)

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_jax.device.compiled import Compiled
-from dreamer_jax.device.trees import name_state, restore_state
+from dreamer_jax.device.trees import name_arrays, restore_arrays
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
-from dreamer_jax.types import SIGNALS, Carry, Latent
+from dreamer_jax.masks import widen
+from dreamer_jax.types import SIGNALS, Carry, Columns
 
 
 class Progress(NamedTuple):
@@ -35,7 +36,7 @@ class Acted(NamedTuple):
 
     records: dict[str, Any]  # [K, E, ...]
     actions: dict[str, Any]  # [K, E, ...] chosen after them; zeros where the episode is over
-    latents: Latent  # [K, E, ...] packed
+    latents: Columns  # [K, E, ...] packed
 
 
 class Rolled(NamedTuple):
@@ -85,16 +86,18 @@ class Rollout:
 
     def name_arrays(self, progress: Progress) -> dict[str, np.ndarray]:
         """Return host copies of everything in `progress`, by name, for a checkpoint."""
-        return name_state(progress._asdict(), "policy_loop/")
+        return name_arrays(progress._asdict(), "policy_loop/")
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> Progress:
         """Return the progress that `name_arrays` named."""
         seeds = jax.ShapeDtypeStruct((self._envs.number,), np.uint32)
         shapes = jax.eval_shape(self._first, seeds)
-        return Progress(**restore_state(shapes._asdict(), arrays, "policy_loop/"))
+        return Progress(**restore_arrays(shapes._asdict(), arrays, "policy_loop/"))
 
     def _first(self, seeds: jax.Array) -> Progress:
-        return Progress(*self._envs.reset(seeds), self._agent.initial_carry(self._envs.number))
+        return Progress(
+            *self._envs.reset(seeds), self._agent.initial_acting_carry(self._envs.number)
+        )
 
     def _roll(
         self, params: Any, progress: Progress, seeds: jax.Array, key: jax.Array, start: jax.Array
@@ -122,5 +125,4 @@ class Rollout:
 
 
 def _zero_where(ended: jax.Array, value: jax.Array) -> jax.Array:
-    mask = ended.reshape(-1, *[1] * (value.ndim - 1))
-    return jnp.where(mask, jnp.zeros((), value.dtype), value)
+    return jnp.where(widen(ended, value), jnp.zeros((), value.dtype), value)

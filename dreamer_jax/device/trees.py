@@ -1,41 +1,57 @@
-"""States of device environments as plain named arrays, for checkpoints and snapshots.
+"""Trees of device arrays as plain named arrays, for checkpoints and snapshots.
 
-A state may hold typed keys (`jax.random.key` of the default generator), which no file format
-knows: they are stored as their integers.
+A name is the path to a leaf behind a prefix: `state/params/actor/mlp/…`. Typed keys
+(`jax.random.key` of the default generator), which no file format knows, are stored as integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def name_state(tree: Any, prefix: str) -> dict[str, np.ndarray]:
-    """Return host copies of a state's leaves, named by their path after `prefix`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path, prefix): np.array(_plain(leaf)) for path, leaf in leaves}
+Table = dict[str, tuple[tuple[int, ...], Any]]  # shape and dtype by name
 
 
-def restore_state(shapes: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
-    """Return a state like `shapes` with leaves from `arrays`, the inverse of `name_state`.
+def name_arrays(
+    tree: Any, prefix: str, to_host: Callable[[Any], Any] = np.asarray
+) -> dict[str, np.ndarray]:
+    """Return host copies of a tree's leaves by name.
 
     Args:
-        shapes: A state, or what `jax.eval_shape` says of one.
+        tree: Of arrays.
+        prefix: Of the names.
+        to_host: From one array to the host's.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path, prefix): np.array(to_host(_plain(leaf))) for path, leaf in leaves}
+
+
+def array_table(tree: Any, prefix: str) -> Table:
+    """Return shape and dtype of every leaf under the names of `name_arrays`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path, prefix): (leaf.shape, leaf.dtype) for path, leaf in leaves}
+
+
+def restore_arrays(tree: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
+    """Return a tree like `tree` with leaves from `arrays`, the inverse of `name_arrays`.
+
+    Args:
+        tree: Of arrays, or what `jax.eval_shape` says of one.
         arrays: By name.
         prefix: Of the names.
     """
 
     def pick(path: Any, leaf: Any) -> jax.Array:
-        array = jnp.asarray(arrays[_name(path, prefix)])
+        array = arrays[_name(path, prefix)]
         if _is_key(leaf):
-            return jax.random.wrap_key_data(array)
-        return array
+            return jax.random.wrap_key_data(jnp.asarray(array))
+        return jnp.asarray(array, dtype=leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(pick, shapes)
+    return jax.tree_util.tree_map_with_path(pick, tree)
 
 
 def _name(path: Any, prefix: str) -> str:

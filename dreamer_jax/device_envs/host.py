@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dreamer_jax.device.trees import name_state, restore_state
+from dreamer_jax.device.trees import name_arrays, restore_arrays
 from dreamer_jax.device_envs.protocol import DeviceEnv, State
 from dreamer_jax.device_envs.vector import check_types, episode_key
 from dreamer_jax.types import Record
@@ -53,7 +53,7 @@ class HostEnv:
     def snapshot(self) -> bytes:
         """Return the whole state of the open episode."""
         file = io.BytesIO()
-        arrays: dict[str, Any] = name_state(self._state, "state/")
+        arrays: dict[str, Any] = name_arrays(self._state, "state/")
         np.savez(file, **arrays)
         return file.getvalue()
 
@@ -61,7 +61,7 @@ class HostEnv:
         """Continue from a state that `snapshot` returned."""
         shapes, _ = jax.eval_shape(partial(_reset, self.device_env), np.uint32(0))
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
-            self._state = restore_state(shapes, dict(arrays), "state/")
+            self._state = restore_arrays(shapes, dict(arrays), "state/")
 
     def close(self) -> None:
         """Do nothing: arrays are released with the object."""

@@ -18,6 +18,7 @@ import numpy as np
 from dreamer_jax.device_envs.protocol import DeviceEnv, Record, State
 from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.errors import UserError
+from dreamer_jax.masks import widen
 from dreamer_jax.types import FLAGS, Space
 
 
@@ -84,7 +85,7 @@ class DeviceVectorEnv:
         states, records = jax.vmap(self.env.step)(states, actions)
 
         def renew(stepped: Any) -> Any:
-            pick = lambda new, old: jnp.where(ended.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+            pick = lambda new, old: jnp.where(widen(ended, old), new, old)
             return jax.tree.map(pick, self.reset(seeds), stepped)
 
         # New worlds may be dear: none is made where no episode is over.

@@ -7,17 +7,17 @@ is computed before the scan, so that a step holds only what the recurrence force
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_jax.distributions import Sampler
-from dreamer_jax.dynamics.protocol import Act, Params
+from dreamer_jax.dynamics.protocol import Act
 from dreamer_jax.dynamics.rssm_net import RSSMNet
-from dreamer_jax.nets.layers import Dtype, forward, from_groups, to_groups
+from dreamer_jax.nets.layers import forward, from_groups, to_groups
 from dreamer_jax.ops.categorical import (
     categorical_entropy,
     categorical_kl,
@@ -25,7 +25,23 @@ from dreamer_jax.ops.categorical import (
     mixed_probs,
     straight_through,
 )
-from dreamer_jax.types import Latent
+from dreamer_jax.types import Columns, Space
+
+
+class Latent(NamedTuple):
+    """State of the RSSM."""
+
+    deter: jax.Array  # [..., D] recurrent state
+    stoch: jax.Array  # [..., S, K] one-hot
+
+
+class Filtered(NamedTuple):
+    """A filtered sequence."""
+
+    latent: Latent  # [B, T, ...] posterior
+    feat: jax.Array  # [B, T, F]
+    post_logits: jax.Array  # [B, T, S, K] before the uniform mix
+    prior_logits: jax.Array  # [B, T, S, K]
 
 
 class State(NamedTuple):
@@ -37,61 +53,44 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class RSSM:
-    """The RSSM over time; implements `Dynamics`. Holds sizes only, parameters are arguments."""
+    """The RSSM over time; implements `Dynamics`. Parameters are arguments."""
 
-    deter: int
-    hidden: int
-    groups: int
-    classes: int
-    blocks: int
-    dynamics_layers: int
-    prior_layers: int
-    posterior_layers: int
-    unimix: float
-    free_nats: float
+    net: RSSMNet  # declares the parameters, and knows the sizes
+    unimix: float  # uniform share of latent distributions
+    free_nats: float  # floor of each KL loss
     sampler: Sampler
-    dtype: Dtype
 
-    @cached_property
-    def net(self) -> RSSMNet:
-        """The Linen module that declares the parameters."""
-        return RSSMNet(
-            deter=self.deter,
-            hidden=self.hidden,
-            groups=self.groups,
-            classes=self.classes,
-            blocks=self.blocks,
-            dynamics_layers=self.dynamics_layers,
-            prior_layers=self.prior_layers,
-            posterior_layers=self.posterior_layers,
-            dtype=self.dtype,
-        )
+    @property
+    def losses_made(self) -> tuple[str, ...]:
+        """The two sides of the KL divergence."""
+        return ("dyn", "rep")
 
-    def init(self, key: jax.Array, embed_width: int, action_width: int) -> Params:
+    def init(self, key: jax.Array, embed_width: int, action_width: int) -> Any:
         """Return fresh parameters."""
-        embed, action = jnp.zeros((1, embed_width), self.dtype), jnp.zeros((1, action_width))
+        embed, action = jnp.zeros((1, embed_width), self.net.dtype), jnp.zeros((1, action_width))
         return self.net.init(key, embed, action)["params"]
 
     def initial(self, batch: int) -> Latent:
         """Return zeros."""
+        net = self.net
         return Latent(
-            jnp.zeros((batch, self.deter), self.dtype),
-            jnp.zeros((batch, self.groups, self.classes), self.dtype),
+            jnp.zeros((batch, net.deter), net.dtype),
+            jnp.zeros((batch, net.groups, net.classes), net.dtype),
         )
 
-    def observe_noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def draw_noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Draw noise `[*shape, S]`, for posterior and prior samples alike."""
-        return self.sampler.uniform(key, (*shape, self.groups))
+        return self.sampler.uniform(key, (*shape, self.net.groups))
 
     def observe(
         self,
-        params: Params,
+        params: Any,
         start: Latent,
         embed: jax.Array,
         action: jax.Array,
         is_first: jax.Array,
         noise: jax.Array,
-    ) -> tuple[Latent, jax.Array]:
+    ) -> Filtered:
         """Filter a sequence: what was known before a record with `is_first` cannot influence it.
 
         Args:
@@ -100,10 +99,8 @@ class RSSM:
             embed: `[B, T, E]`.
             action: `[B, T, A]` encoded action that led to each step.
             is_first: `[B, T]` bool; zeroes latent and action before the step.
-            noise: `[B, T, S]` from `observe_noise`.
+            noise: `[B, T, S]` from `draw_noise`.
 
-        Returns:
-            Posterior latents `[B, T, ...]` and posterior logits `[B, T, S, K]` before the mix.
         """
         chex.assert_equal_shape_prefix([embed, action, is_first, noise], 2)
         action = jnp.where(is_first[..., None], 0.0, action)
@@ -123,10 +120,12 @@ class RSSM:
             return State(grouped, stoch), (Latent(deter, stoch), logits)
 
         _, outputs = jax.lax.scan(step, self._state(start), _swap_time(inputs))
-        return _swap_time(outputs)
+        latent, post_logits = _swap_time(outputs)
+        prior_logits = self._prior_logits(params, latent.deter)
+        return Filtered(latent, self.feat(latent), post_logits, prior_logits)
 
     def imagine(
-        self, params: Params, start: Latent, act: Act, inputs: Any, noise: jax.Array
+        self, params: Any, start: Latent, act: Act, inputs: Any, noise: jax.Array
     ) -> tuple[Latent, Latent, Any]:
         """Roll out H steps without observations: act, advance, draw from the prior.
 
@@ -136,7 +135,7 @@ class RSSM:
             act: From a latent and one step of `inputs` to the encoded action `[N, A]` that is
                 taken there, and an output to collect.
             inputs: Tree of `[H, ...]`.
-            noise: `[H, N, S]` from `observe_noise`.
+            noise: `[H, N, S]` from `draw_noise`.
 
         Returns:
             Latents `[H, N, ...]` in which it acted, `start` being the first; the latent `[N, ...]`
@@ -150,62 +149,71 @@ class RSSM:
             action, output = act(latent, given)
             action_part = forward(self.net, params, action, method="action_part")
             grouped, deter = self._advance(params, state, action_part)
-            stoch = self._sample(self.prior_logits(params, deter), noise)
+            stoch = self._sample(self._prior_logits(params, deter), noise)
             return (State(grouped, stoch), Latent(deter, stoch)), (latent, output)
 
         carry = (self._state(start), start)
         (_, last), (latents, outputs) = jax.lax.scan(step, carry, (inputs, noise))
         return latents, last, outputs
 
-    def prior_logits(self, params: Params, deter: jax.Array) -> jax.Array:
-        """Return prior logits `[..., S, K]` float32, before the uniform mix."""
-        return forward(self.net, params, deter, method="prior")
-
-    def kl_losses(
-        self, post_logits: jax.Array, prior_logits: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Return `dyn` and `rep`, equal in value and different in gradient.
+    def losses(
+        self,
+        params: Any,  # noqa: ARG002
+        filtered: Filtered,
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Return `dyn` and `rep`, equal in value and different in gradient, and entropies.
 
             dyn = max(free, KL(sg(post) ‖ prior)),   rep = max(free, KL(post ‖ sg(prior)))
 
-        Args:
-            post_logits: `[..., S, K]`.
-            prior_logits: `[..., S, K]`.
-
-        Returns:
-            Two `[...]` arrays in nats, summed over groups before the floor.
+        Losses are `[B, T]` nats, summed over groups before the floor; entropies of the mixed
+        distributions likewise.
         """
         sg = jax.lax.stop_gradient
-        post = mixed_log_probs(post_logits, self.unimix)
-        prior = mixed_log_probs(prior_logits, self.unimix)
-        dyn = jnp.maximum(self.free_nats, categorical_kl(sg(post), prior))
-        rep = jnp.maximum(self.free_nats, categorical_kl(post, sg(prior)))
-        return dyn, rep
-
-    def entropy(self, logits: jax.Array) -> jax.Array:
-        """Return the entropy in nats of the mixed distribution, summed over groups."""
-        return categorical_entropy(mixed_log_probs(logits, self.unimix))
+        post = mixed_log_probs(filtered.post_logits, self.unimix)
+        prior = mixed_log_probs(filtered.prior_logits, self.unimix)
+        losses = {
+            "dyn": jnp.maximum(self.free_nats, categorical_kl(sg(post), prior)),
+            "rep": jnp.maximum(self.free_nats, categorical_kl(post, sg(prior))),
+        }
+        entropies = {
+            "dynamics/prior_entropy": categorical_entropy(prior),
+            "dynamics/post_entropy": categorical_entropy(post),
+        }
+        return losses, entropies
 
     def feat(self, latent: Latent) -> jax.Array:
         """Return `concat(deter, stoch)` `[..., D + S·K]`."""
         return jnp.concatenate([latent.deter, self._flat(latent.stoch)], -1)
 
-    def pack(self, latent: Latent) -> Latent:
-        """Return the stored form: `stoch` as uint8 class indices `[..., S]`."""
-        return Latent(latent.deter, jnp.argmax(latent.stoch, -1).astype(jnp.uint8))
+    def decoder_inputs(self, latent: Latent) -> tuple[jax.Array, jax.Array]:
+        """Return `deter` `[..., D]` and the flat `stoch` `[..., S·K]`."""
+        return latent.deter, self._flat(latent.stoch)
 
-    def unpack(self, latent: Latent) -> Latent:
-        """Return the state of a stored latent; a `stoch` that is one-hot already stays."""
-        stoch = latent.stoch
-        if jnp.issubdtype(stoch.dtype, jnp.integer):
-            stoch = jax.nn.one_hot(stoch, self.classes)
-        return Latent(latent.deter.astype(self.dtype), stoch.astype(self.dtype))
+    def latent_spaces(self) -> dict[str, Space]:
+        """Return `deter` in the compute dtype, and `stoch` as uint8 class indices `[S]`."""
+        return {
+            "deter": Space(np.dtype(self.net.dtype), (self.net.deter,)),
+            "stoch": Space(np.dtype(np.uint8), (self.net.groups,)),
+        }
+
+    def pack(self, latent: Latent) -> Columns:
+        """Return the stored form: `stoch` as uint8 class indices `[..., S]`."""
+        return {"deter": latent.deter, "stoch": jnp.argmax(latent.stoch, -1).astype(jnp.uint8)}
+
+    def unpack(self, columns: Columns) -> Latent:
+        """Return the latents of stored columns."""
+        stoch = jax.nn.one_hot(columns["stoch"], self.net.classes)
+        return Latent(columns["deter"].astype(self.net.dtype), stoch.astype(self.net.dtype))
+
+    def _prior_logits(self, params: Any, deter: jax.Array) -> jax.Array:
+        """Return prior logits `[..., S, K]` float32, before the uniform mix."""
+        return forward(self.net, params, deter, method="prior")
 
     def _state(self, latent: Latent) -> State:
-        return State(to_groups(latent.deter, self.blocks), latent.stoch)
+        return State(to_groups(latent.deter, self.net.blocks), latent.stoch)
 
     def _advance(
-        self, params: Params, state: State, action_part: jax.Array
+        self, params: Any, state: State, action_part: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Return the next recurrent state, group-major `[G, N, D/G]` and as rows `[N, D]`.
 
@@ -223,7 +231,7 @@ class RSSM:
     def _sample(self, logits: jax.Array, noise: jax.Array) -> jax.Array:
         probs = mixed_probs(logits, self.unimix)
         index = self.sampler.choose(jax.lax.stop_gradient(probs), noise)
-        return straight_through(index, probs).astype(self.dtype)
+        return straight_through(index, probs).astype(self.net.dtype)
 
 
 def _swap_time(tree: Any) -> Any:

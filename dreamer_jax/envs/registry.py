@@ -83,6 +83,15 @@ def make_env(task: str, **options: Any) -> Env:
     return env
 
 
+def names_code(task: str) -> bool:
+    """Return whether building `task` imports or calls something that is no suite of this package.
+
+    An id of Gymnasium may name a module to import first, `gymnasium:my_module:MyEnv-v0`.
+    """
+    suite, _, name = task.partition(":")
+    return suite not in _SUITES or (suite == "gymnasium" and ":" in name)
+
+
 def in_jax(task: str) -> bool:
     """Return whether `task` may be written in JAX; of one's own, only the constructor can tell."""
     suite = task.partition(":")[0]

@@ -1,7 +1,7 @@
-"""Latent states to predicted observations (SPEC 3), and the reconstruction losses (SPEC 6).
+"""Latent states to raw predictions of observations (docs/algorithm.md 3).
 
-Vector predictions live in symlog space; image predictions are in 0 … 1. Distances are summed over
-a key's axes, so a picture weighs as many nats as its pixels disagree.
+Vector predictions live in symlog space; image predictions are in 0 … 1. What they mean and cost is
+`heads/predictions.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from dreamer_jax.nets.layers import (
     to_groups,
 )
 from dreamer_jax.ops.slices import in_slices
-from dreamer_jax.ops.symlog import symexp, symlog
 from dreamer_jax.types import Space
 
 
@@ -128,35 +127,3 @@ class Decoder(nn.Module):
         one = [x[:1] for x in latents]
         params = self.param(name, lambda key: tower.init(key, *one)["params"])
         return lambda deter, stoch: forward(tower, params, deter, stoch)
-
-
-def recon_loss(raw: jax.Array, target: jax.Array, space: Space) -> jax.Array:
-    """Return the reconstruction loss of one key, summed over its axes; missing values cost 0.
-
-    Args:
-        raw: Prediction as the decoder gives it, `[B, T, *shape]` (and a class axis if discrete).
-        target: `[B, T, *shape]` as recorded.
-        space: The key's space.
-
-    Returns:
-        `[B, T]` float32: cross-entropy in nats for discrete keys, otherwise squared error in
-        symlog space or of pixels scaled to 0 … 1.
-    """
-    axes = tuple(range(target.ndim - len(space.shape), target.ndim))
-    if space.classes is not None:
-        index = target.astype(jnp.int32)
-        log_probs = jax.nn.log_softmax(raw, -1)
-        return -(jax.nn.one_hot(index, space.classes) * log_probs).sum((*axes, raw.ndim - 1))
-    target = target.astype(jnp.float32)
-    if space.is_image:
-        return jnp.square(raw - target / 255).sum(axes)
-    missing = jnp.isneginf(target)
-    error = raw - symlog(jnp.where(missing, 0.0, target))
-    return jnp.where(missing, 0.0, jnp.square(error)).sum(axes)
-
-
-def recon_mean(raw: jax.Array, space: Space) -> jax.Array:
-    """Return the prediction in the key's own units: classes, 0 … 1 pixels, or plain values."""
-    if space.discrete:
-        return jnp.argmax(raw, -1).astype(jnp.int32)
-    return raw if space.is_image else symexp(raw)

@@ -31,8 +31,26 @@ def in_slices(function: Callable[..., Any], most: int, *arrays: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(length, *x.shape[2:]), out)
 
 
+def mean_at_once(
+    function: Callable[..., tuple[jax.Array, Any]], params: Any, *arrays: Any
+) -> tuple[jax.Array, Any]:
+    """Return the means over rows of a loss and of what comes with it, of all rows together.
+
+    The special case of `mean_in_slices` in which the arrays receive gradients as well.
+
+    Args:
+        function: Maps `params` and arrays `[L, ...]` to a loss `[L]` and a tree of `[L, ...]`.
+        params: Receives gradients from the loss.
+        *arrays: Trees of `[L, ...]`; receive gradients from the loss.
+    """
+    length = len(jax.tree.leaves(arrays)[0])
+    loss, extras = function(params, *arrays)
+    means = jax.tree.map(lambda x: x.sum(0) / length, extras)
+    return loss.sum() / length, jax.lax.stop_gradient(means)
+
+
 def mean_in_slices(
-    function: Callable[..., tuple[jax.Array, Any]], most: int, params: Any, *arrays: Any
+    function: Callable[..., tuple[jax.Array, Any]], params: Any, *arrays: Any, most: int
 ) -> tuple[jax.Array, Any]:
     """Return the means over rows of a loss and of what comes with it.
 
@@ -41,9 +59,9 @@ def mean_in_slices(
 
     Args:
         function: Maps `params` and arrays `[l, ...]` to a loss `[l]` and a tree of `[l, ...]`.
-        most: Longest slice; 0: everything at once.
         params: The only argument that receives gradients, and from the loss alone.
         *arrays: Trees of `[L, ...]`.
+        most: Longest slice; 0: everything at once.
     """
     length = len(jax.tree.leaves(arrays)[0])
 
@@ -53,8 +71,7 @@ def mean_in_slices(
 
     arrays = jax.lax.stop_gradient(arrays)
     if not most or length <= most:
-        loss, extras = total(params, arrays)
-        return loss, jax.lax.stop_gradient(extras)
+        return mean_at_once(function, params, *arrays)
 
     @jax.custom_vjp
     def mean(params: Any, parts: Any) -> tuple[jax.Array, Any]:

@@ -5,6 +5,7 @@ from dreamer_jax.replay.buffer import Batch, Replay, Slots
 from dreamer_jax.replay.dealing import owned, restore_dealt, write_back_dealt
 from dreamer_jax.replay.memory import check_memory, replay_bytes
 from dreamer_jax.replay.persistence import Snapshot, collect_garbage
+from dreamer_jax.replay.records import record_columns, to_batch, to_columns
 
 __all__ = [
     "Batch",
@@ -15,7 +16,10 @@ __all__ = [
     "check_memory",
     "collect_garbage",
     "owned",
+    "record_columns",
     "replay_bytes",
     "restore_dealt",
+    "to_batch",
+    "to_columns",
     "write_back_dealt",
 ]

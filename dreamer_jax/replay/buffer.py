@@ -1,7 +1,7 @@
 """The replay buffer: records of several streams in, batches of windows out, latents back.
 
     index      i           i+1   …   i+T          T + context consecutive records (context 1)
-    carry      deter[i], stoch[i], action[i]      stored latent of the leading context record
+    carry      latent[i], action[i]               stored latent of the leading context record
     trained                i+1   …   i+T          slots.start = i+1; their latents are written back
 
 Stored records never change, but for their latents. What a batch repairs (`is_last` before an
@@ -22,6 +22,8 @@ from dreamer_jax.replay.sampling import Move, Windows
 from dreamer_jax.replay.storage import Ring
 from dreamer_jax.types import Space
 
+Rows = Mapping[str, np.ndarray]  # by key, with leading axes for time and streams
+
 
 class Slots(NamedTuple):
     """Where the trained records of a batch came from."""
@@ -34,8 +36,7 @@ class Batch(NamedTuple):
     """Windows drawn by `Replay.sample`; all arrays belong to the caller."""
 
     data: dict[str, np.ndarray]  # [B, context + T, ...] by key
-    deter: np.ndarray | None  # [B, D] of the context record; None without context
-    stoch: np.ndarray | None  # [B, S] class indices of the context record; None without context
+    latents: dict[str, np.ndarray] | None  # [B, ...] of the context record; None without context
     slots: Slots
 
 
@@ -44,8 +45,7 @@ class Replay:
 
     Args:
         columns: Space of every key of a record, `is_first` and `is_last` among them.
-        deter: Space of the stored recurrent state, shape (D,).
-        stoch: Space of the stored class indices, shape (S,).
+        latents: Space of every column of a stored latent.
         capacity: Records in all; every stream holds capacity // streams.
         streams: Number of environments E.
         batch_size: Rows B of a batch.
@@ -63,8 +63,7 @@ class Replay:
     def __init__(
         self,
         columns: Mapping[str, Space],
-        deter: Space,
-        stoch: Space,
+        latents: Mapping[str, Space],
         *,
         capacity: int,
         streams: int,
@@ -92,8 +91,9 @@ class Replay:
         self.batch_size = batch_size
         self.length = length
         self.context = context
+        self._seed = seed
         self._records = Ring(columns, streams, per_stream)
-        self._latents = Ring({"deter": deter, "stoch": stoch}, streams, per_stream)
+        self._latents = Ring(latents, streams, per_stream)
         self._families = {"records": self._records, "latents": self._latents}
         self._windows = Windows(
             streams,
@@ -125,18 +125,16 @@ class Replay:
         """Whether B·T windows exist, the condition for training to start (SPEC 9)."""
         return self.windows >= self.batch_size * self.length
 
-    def add(self, records: Mapping[str, np.ndarray], deter: np.ndarray, stoch: np.ndarray) -> None:
+    def add(self, records: Rows, latents: Rows) -> None:
         """Copy one record of every stream into the replay.
 
         Args:
             records: `[E, ...]` by key, exactly the keys, dtypes and shapes of `columns`.
-            deter: `[E, D]` latent of the policy at these records.
-            stoch: `[E, S]` its class indices.
+            latents: `[E, ...]` by column, of the policy at these records.
 
         Raises:
             ValueError: A key, dtype or shape differs; nothing is stored then.
         """
-        latents = {"deter": deter, "stoch": stoch}
         indices = self._windows.count
         self._records.check(records, indices.shape)
         self._latents.check(latents, indices.shape)
@@ -144,31 +142,28 @@ class Replay:
         self._latents.append(indices, latents)
         self._windows.advance()
 
-    def add_many(
-        self, records: Mapping[str, np.ndarray], deter: np.ndarray, stoch: np.ndarray
-    ) -> None:
+    def add_many(self, records: Rows, latents: Rows) -> None:
         """Do as `add` does with one vector of records after the other.
 
         Args:
             records: `[K, E, ...]` by key.
-            deter: `[K, E, D]`.
-            stoch: `[K, E, S]`.
+            latents: `[K, E, ...]` by column.
 
         Raises:
             ValueError: A key, dtype or shape differs; nothing is stored then.
         """
-        latents = {"deter": deter, "stoch": stoch}
-        leading = (len(deter), len(self._windows.count))
+        steps = len(records["is_first"])
+        leading = (steps, len(self._windows.count))
         self._records.check(records, leading)
         self._latents.check(latents, leading)
         # At most a ring at a time: of two records for one slot the order would be undefined.
-        for start in range(0, len(deter), self._records.capacity):
-            part = slice(start, start + self._records.capacity)
-            steps = np.arange(len(deter[part]))
-            indices = self._windows.count + steps[:, None]
+        for start in range(0, steps, self._records.capacity):
+            part = slice(start, min(steps, start + self._records.capacity))
+            offsets = np.arange(part.stop - part.start)
+            indices = self._windows.count + offsets[:, None]
             for ring, values in ((self._records, records), (self._latents, latents)):
                 ring.append(indices, {key: value[part] for key, value in values.items()})
-            for _ in steps:
+            for _ in offsets:
                 self._windows.advance()
 
     def sample(self) -> Batch:
@@ -181,19 +176,41 @@ class Replay:
         Raises:
             ValueError: Fewer than B·T windows exist.
         """
+        self._check_windows()
+        return self._collect(*self._windows.draw(self.batch_size))
+
+    def look(self, at: int) -> Batch:
+        """Draw B windows as `sample` does, and leave no trace.
+
+        The online queue and the random numbers of `sample` stay as they are, so that training
+        does not depend on who looks, or how often.
+
+        Args:
+            at: A number that determines the draw, for instance of policy steps.
+
+        Raises:
+            ValueError: Fewer than B·T windows exist.
+        """
+        self._check_windows()
+        rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(at,)))
+        return self._collect(*self._windows.draw_unqueued(self.batch_size, rng))
+
+    def _check_windows(self) -> None:
         if not self.can_sample:
             raise ValueError(
                 f"cannot sample: {self.windows} windows exist, "
                 f"{self.batch_size * self.length} are needed; check can_sample"
             )
-        streams, starts = self._windows.draw(self.batch_size)
+
+    def _collect(self, streams: np.ndarray, starts: np.ndarray) -> Batch:
+        """Return copies of the windows of `length` plus context that begin at `starts`."""
         data = self._records.gather(streams, starts, self.context + self.length)
         self._repair(data, streams, starts)
         slots = Slots(streams, starts + self.context)
         if not self.context:
-            return Batch(data, None, None, slots)
+            return Batch(data, None, slots)
         latents = self._latents.gather(streams, starts, 1)
-        return Batch(data, latents["deter"][:, 0], latents["stoch"][:, 0], slots)
+        return Batch(data, {key: value[:, 0] for key, value in latents.items()}, slots)
 
     def _repair(self, data: dict[str, np.ndarray], streams: np.ndarray, starts: np.ndarray) -> None:
         """Set `is_last` before resets and, without context, `is_first` at the head of rows."""
@@ -206,7 +223,7 @@ class Replay:
         if not self.context:
             data["is_first"][:, 0] = True
 
-    def write_back(self, slots: Slots, deter: np.ndarray, stoch: np.ndarray) -> int:
+    def write_back(self, slots: Slots, latents: Rows) -> int:
         """Store the latents of a training pass in the records they came from.
 
         Records overwritten since the batch was drawn are left alone. Where rows overlap, the last
@@ -214,8 +231,7 @@ class Replay:
 
         Args:
             slots: Of the batch.
-            deter: `[B, T, D]`.
-            stoch: `[B, T, S]` class indices.
+            latents: `[B, T, ...]` by column.
 
         Returns:
             Number of latents dropped because their record is gone, of B·T.
@@ -223,7 +239,6 @@ class Replay:
         Raises:
             ValueError: A dtype or shape differs; nothing is stored then.
         """
-        latents = {"deter": deter, "stoch": stoch}
         self._latents.check(latents, (len(slots.stream), self.length))
         oldest = self._windows.oldest[slots.stream]
         gone = np.clip(oldest - slots.start, 0, self.length)

@@ -67,7 +67,7 @@ def write_back_dealt(
 
     Args:
         replay: Restored by `restore_dealt`.
-        pending: Of each part `slots` (streams, starts) and `latents` (deter, stoch), by rows.
+        pending: Of each part `slots` (streams, starts) and `latents` by column, by rows.
         picks: From `owned`.
     """
     dropped = 0
@@ -76,5 +76,6 @@ def write_back_dealt(
         rows = np.flatnonzero(np.isin(streams, list(pick)))
         if len(rows):
             slots = Slots(np.array([pick[s] for s in streams[rows].tolist()]), starts[rows])
-            dropped += replay.write_back(slots, *(np.asarray(x)[rows] for x in part["latents"]))
+            latents = {key: np.asarray(x)[rows] for key, x in part["latents"].items()}
+            dropped += replay.write_back(slots, latents)
     return dropped

@@ -20,10 +20,10 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def replay_bytes(
-    columns: Mapping[str, Space], deter: Space, stoch: Space, *, capacity: int, streams: int
+    columns: Mapping[str, Space], latents: Mapping[str, Space], *, capacity: int, streams: int
 ) -> int:
     """Return `Replay.nbytes` of a replay with these arguments, without allocating it."""
-    record = bytes_per_record(columns) + bytes_per_record({"deter": deter, "stoch": stoch})
+    record = bytes_per_record(columns) + bytes_per_record(latents)
     return record * (capacity // streams) * streams
 
 

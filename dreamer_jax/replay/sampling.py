@@ -75,7 +75,7 @@ class Windows:
     def draw(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return stream `[rows]` and start `[rows]` of windows, those of the queue first."""
         queued = np.array(self._serve(rows), np.int64).reshape(-1, 2)
-        streams, starts = self._random(rows - len(queued))
+        streams, starts = self.draw_unqueued(rows - len(queued), self.rng)
         return np.append(queued[:, 0], streams), np.append(queued[:, 1], starts)
 
     def _alive(self, stream: int, start: int) -> bool:
@@ -89,14 +89,15 @@ class Windows:
                 served.append(window)
         return served
 
-    def _random(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw_unqueued(self, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return stream `[rows]` and start `[rows]` of windows that the queue has no part in."""
         starts, ends = self.starts, np.cumsum(self.starts)
-        position = self.rng.integers(ends[-1], size=rows)
+        position = rng.integers(ends[-1], size=rows)
         stream = np.searchsorted(ends, position, side="right")
         position -= ends[stream] - starts[stream]
         if self.recency:
-            recent = self.rng.random(rows) < self.recency
-            age = np.exp(self.rng.random(rows) * np.log(starts[stream] + 1)).astype(np.int64)
+            recent = rng.random(rows) < self.recency
+            age = np.exp(rng.random(rows) * np.log(starts[stream] + 1)).astype(np.int64)
             # Rounding of exp may reach n + 1.
             newest_first = starts[stream] - np.minimum(age, starts[stream])
             position = np.where(recent, newest_first, position)

@@ -8,6 +8,7 @@ the records of `Driver` stepping the same environments from the host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,25 @@ from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.device.rollout import Progress, Rollout
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.driver import Insert, replay_record
+from dreamer_jax.replay import to_columns
+from dreamer_jax.runtime.dealing import deal_arrays, deal_tally
+from dreamer_jax.runtime.driver import Insert
 from dreamer_jax.runtime.episodes import Episode, Tally
+from dreamer_jax.runtime.source import State
 
 
 class DeviceDriver:
-    """Acts in E environments on the device; see `Driver` for what its members do.
+    """Acts in E environments on the device; implements `Source` as `Driver` does.
 
     Args:
         envs: The environments, and K.
         compiled: Supplies the policy.
-        insert: Receives records `[K, E, ...]`, `deter` and `stoch`, e.g. `Replay.add_many`.
+        insert: Receives records `[K, E, ...]` and latents by column, e.g. `Replay.add_many`.
         mode: Of the policy, `train` or `eval`.
         role: Stream of keys that the policy draws from.
     """
+
+    can_act = True
 
     def __init__(
         self,
@@ -41,9 +47,10 @@ class DeviceDriver:
         role: str = "policy",
     ) -> None:
         self.calls = 0  # vector steps done
+        self.tally = Tally(envs.number)
+        self.repeat, self.restarts = envs.repeat, envs.restarts
         self._envs, self._insert = envs, insert
         self._rollout = Rollout(compiled, envs, mode=mode, role=role, store=insert is not None)
-        self._tally = Tally(envs.number)
         self._progress: Progress | None = None
         self._begun = np.zeros(envs.number, np.int64)  # episodes of each environment
         self._seeds = np.zeros((envs.number, 0), np.uint32)  # [E, K] of the next ones
@@ -51,12 +58,7 @@ class DeviceDriver:
     @property
     def policy_steps(self) -> int:
         """Decisions that led to a record; reset records not counted."""
-        return self._tally.policy_steps
-
-    @property
-    def env_steps(self) -> int:
-        """Simulator steps done, action repeat included."""
-        return self.policy_steps * self._envs.repeat
+        return self.tally.policy_steps
 
     def step(self, params: Any) -> list[tuple[int, Episode]]:
         """Do K vector steps with acting parameters; return (environment, episode) that ended."""
@@ -68,13 +70,13 @@ class DeviceDriver:
         self._progress = rolled.progress
         if self._insert is not None and rolled.acted is not None:
             records, actions, latents = rolled.acted
-            self._insert(replay_record(records, actions, self._envs.spaces), *latents)
+            self._insert(to_columns(records, actions, self._envs.spaces), latents)
         self.calls += self._envs.steps
         self._look_ahead(self._begun + rolled.resets)
         finished = []
         for step in range(self._envs.steps):
             records = {key: value[step] for key, value in rolled.outcomes.items()}
-            finished += self._tally.receive(records)
+            finished += self.tally.receive(records)
         return finished
 
     def render(self, index: int) -> np.ndarray | None:
@@ -83,7 +85,7 @@ class DeviceDriver:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and host state for a checkpoint."""
-        host = {"calls": self.calls, "begun": self._begun.tolist(), **self._tally.state()}
+        host = {"calls": self.calls, "begun": self._begun.tolist(), **self.tally.state()}
         progress = self._progress
         return ({} if progress is None else self._rollout.name_arrays(progress)), host
 
@@ -103,11 +105,18 @@ class DeviceDriver:
                 f"{self._envs.number}; resume with the task and number it was saved with"
             )
         self.calls = host["calls"]
-        self._tally.load_state(host)
+        self.tally.load_state(host)
         if any(begun):
             self._progress = self._rollout.restore(arrays)
             self._look_ahead(np.array(begun))
         return []
+
+    def deal(self, states: Sequence[State], process: int) -> State:
+        """Return the state of this process's environments; see `Source.deal`."""
+        hosts = [host for _, host in states]
+        share = slice(process * self._envs.number, (process + 1) * self._envs.number)
+        begun = [each for host in hosts for each in host["begun"]][share]
+        return deal_arrays(states, share), deal_tally(hosts, process, share) | {"begun": begun}
 
     def _look_ahead(self, begun: np.ndarray) -> None:
         """Replace the seeds of episodes that have begun by those of later ones."""

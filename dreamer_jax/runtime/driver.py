@@ -7,36 +7,36 @@ after seeing it (types.py), and zeros where the episode is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dreamer_jax.device.compiled import Compiled, name_arrays, restore_arrays, to_host
+from dreamer_jax.device.compiled import Compiled, name_arrays, to_host
+from dreamer_jax.device.trees import restore_arrays
 from dreamer_jax.envs.vector.vector_env import VectorEnv
+from dreamer_jax.masks import widen
+from dreamer_jax.replay import to_columns
+from dreamer_jax.runtime.dealing import deal_arrays, deal_tally, join_rows
 from dreamer_jax.runtime.episodes import Episode, Tally
-from dreamer_jax.types import SIGNALS, Carry, Latent, Record, Spaces
+from dreamer_jax.runtime.source import State
+from dreamer_jax.types import Carry, Record
 
-Insert = Callable[[dict[str, np.ndarray], np.ndarray, np.ndarray], None]
-
-
-def replay_record(records: Record, actions: Mapping[str, np.ndarray], spaces: Spaces) -> Record:
-    """Return what replay stores of vector steps: `obs/…`, `action/…` and the signals."""
-    stored = {f"obs/{key}": records[key] for key in spaces.obs}
-    stored |= {f"action/{key}": actions[key] for key in spaces.action}
-    return stored | {key: records[key] for key in SIGNALS}
+Insert = Callable[[Record, Mapping[str, np.ndarray]], None]  # records, and latents by column
 
 
 class Driver:
-    """Acts in E environments.
+    """Acts in E environments of the host; implements `Source`.
 
     Args:
         envs: Vector environment, freshly made.
         compiled: Supplies the policy.
-        insert: Receives records `[E, ...]`, `deter` and `stoch`, e.g. `Replay.add`.
+        insert: Receives records `[E, ...]` and latents by column, e.g. `Replay.add`.
         mode: Of the policy, `train` or `eval`.
         role: Stream of keys that the policy draws from.
     """
+
+    can_act = True
 
     def __init__(
         self,
@@ -48,21 +48,22 @@ class Driver:
         role: str = "policy",
     ) -> None:
         self.calls = 0  # vector steps done
+        self.tally = Tally(envs.number)
+        self.repeat = envs.repeat
         self._envs, self._compiled, self._insert = envs, compiled, insert
         self._mode, self._role = mode, role
-        self._carry: Carry = compiled.initial_carry(envs.number)
+        self._carry: Carry = compiled.initial_acting_carry(envs.number)
         self._records: Record = {}
-        self._tally = Tally(envs.number)
 
     @property
     def policy_steps(self) -> int:
         """Decisions that led to a record; reset records not counted."""
-        return self._tally.policy_steps
+        return self.tally.policy_steps
 
     @property
-    def env_steps(self) -> int:
-        """Simulator steps done, action repeat included."""
-        return self.policy_steps * self._envs.repeat
+    def restarts(self) -> int:
+        """Failures of environments so far."""
+        return self._envs.restarts
 
     def step(self, params: Any) -> list[tuple[int, Episode]]:
         """Do one vector step with acting parameters; return (environment, episode) that ended."""
@@ -79,11 +80,9 @@ class Driver:
             mode=self._mode,
             role=self._role,
         )
-        actions = self._mask(to_host(chosen), records["is_last"])
+        actions = _mask(to_host(chosen), records["is_last"])
         if self._insert is not None:
-            latents = Latent(*to_host(latents))
-            stored = replay_record(records, actions, self._envs.spaces)
-            self._insert(stored, latents.deter, latents.stoch)
+            self._insert(to_columns(records, actions, self._envs.spaces), to_host(latents))
         self.calls += 1
         return self._receive(self._envs.step(actions))
 
@@ -97,7 +96,7 @@ class Driver:
             "calls": self.calls,
             "records": self._records,
             "envs": self._envs.state(),
-            **self._tally.state(),
+            **self.tally.state(),
         }
         return name_arrays(self._carry, "policy_carry/"), host
 
@@ -108,18 +107,39 @@ class Driver:
         """
         self._carry = restore_arrays(self._carry, arrays, "policy_carry/")
         self.calls, self._records = host["calls"], host["records"]
-        self._tally.load_state(host)
+        self.tally.load_state(host)
         lost = self._envs.load_state(host["envs"])
         self._records["is_last"][lost] = True
         return lost
 
-    def _mask(self, actions: dict[str, np.ndarray], is_last: np.ndarray) -> dict[str, np.ndarray]:
-        if not is_last.any():
-            return actions
-        wide = lambda value: is_last.reshape(-1, *[1] * (value.ndim - 1))
-        return {k: np.where(wide(v), np.zeros((), v.dtype), v) for k, v in actions.items()}
+    def deal(self, states: Sequence[State], process: int) -> State:
+        """Return the state of this process's environments; see `Source.deal`."""
+        hosts = [host for _, host in states]
+        counts = [len(host["score"]) for host in hosts]
+        share = slice(process * self._envs.number, (process + 1) * self._envs.number)
+        envs = [host["envs"] for host in hosts]
+        restarts = sum(each.get("restarts", 0) for each in envs)
+        host = deal_tally(hosts, process, share) | {
+            "records": join_rows([host["records"] for host in hosts], counts, share),
+            "envs": {
+                "environments": [each for env in envs for each in env["environments"]][share],
+                "records": join_rows([env["records"] for env in envs], counts, share),
+                "restarts": 0 if process else restarts,  # only the sum over processes counts
+            },
+        }
+        return deal_arrays(states, share), host
 
     def _receive(self, records: Record) -> list[tuple[int, Episode]]:
         """Keep new records to act on; return the episodes that ended with them."""
         self._records = records
-        return self._tally.receive(records)
+        return self.tally.receive(records)
+
+
+def _mask(actions: dict[str, np.ndarray], is_last: np.ndarray) -> dict[str, np.ndarray]:
+    """Return actions with zeros where an episode is over."""
+    if not is_last.any():
+        return actions
+    return {
+        key: np.where(widen(is_last, value), np.zeros((), value.dtype), value)
+        for key, value in actions.items()
+    }

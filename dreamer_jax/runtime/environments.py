@@ -1,4 +1,4 @@
-"""Where a run's environments and the driver that fits them are put together.
+"""Environments as an origin of experience, and the driver that fits them.
 
 The one place of the host that asks what a task is: environments written in JAX are stepped on the
 device, all others by the host. Everything else meets drivers and vector environments through the
@@ -8,6 +8,7 @@ members that both kinds have.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.types import Spaces
 
 Envs = VectorEnv | DeviceVectorEnv
 
@@ -89,3 +91,53 @@ def make_driver(
         insert = None if replay is None else replay.add_many
         return DeviceDriver(envs, compiled, insert, mode=mode, role=role)
     return Driver(envs, compiled, None if replay is None else replay.add, mode=mode, role=role)
+
+
+@dataclass(frozen=True)
+class Environments:
+    """The environments of a process; implements `Origin`."""
+
+    envs: Envs
+
+    @property
+    def spaces(self) -> Spaces:
+        """Of each environment."""
+        return self.envs.spaces
+
+    @property
+    def streams(self) -> int:
+        """Number of environments."""
+        return self.envs.number
+
+    @property
+    def steps(self) -> int:
+        """Vector steps of one call."""
+        return self.envs.steps
+
+    @property
+    def description(self) -> str:
+        """How many, and where they run."""
+        return f"{self.envs.number} environments {self.envs.mode_reason}"
+
+    def connect(self, compiled: Compiled, replay: Replay) -> Driver | DeviceDriver:
+        """Return the driver that acts in them."""
+        return make_driver(self.envs, compiled, replay)
+
+    def close(self) -> None:
+        """Close them."""
+        self.envs.close()
+
+
+def open_environments(
+    config: Any, share: Any, process: int, warn: Callable[[str], None]
+) -> Environments:
+    """Return the environments of this process; arguments as of every maker of an `Origin`.
+
+    Args:
+        config: Whole config.
+        share: The config with this process's share of environments.
+        process: Index of the host process.
+        warn: Receives one-line messages.
+    """
+    envs = make_envs(config, share.envs, seed=config.seed, process=process, warn=warn)
+    return Environments(envs)

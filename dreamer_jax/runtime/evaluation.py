@@ -14,7 +14,8 @@ from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.runtime.environments import Envs, make_driver
 from dreamer_jax.runtime.episodes import Episode
 
-PROCESS = 1_000_000  # process number of evaluation seeds; training processes count from 0
+# Stands for the index of a process in the seeds of evaluation episodes; training counts from 0.
+EVALUATION_PROCESS = 1_000_000
 RESAMPLES = 10_000
 
 

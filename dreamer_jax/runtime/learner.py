@@ -12,54 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.device.compiled import Compiled, name_arrays, restore_arrays, to_host
-from dreamer_jax.replay import Replay, Slots
+from dreamer_jax.device.compiled import Compiled, name_arrays, to_host
+from dreamer_jax.device.trees import restore_arrays
+from dreamer_jax.replay import Batch, Replay, Slots, to_batch
 from dreamer_jax.runtime.saving.diagnosis import Skip
-from dreamer_jax.types import Batch, Carry, Latent, Replayed, TrainState
-
-
-class Ratio:
-    """How many updates are due after a number of policy steps.
-
-    Args:
-        updates_per_step: `train_ratio / (batch_size · batch_length)`.
-    """
-
-    def __init__(self, updates_per_step: float) -> None:
-        self._rate = updates_per_step
-        self._owed = 0.0
-        self._seen: int | None = None
-
-    def due(self, policy_steps: int) -> int:
-        """Return whole updates now owed; the first call starts the account and owes one."""
-        if self._seen is None:
-            self._owed = 1.0
-        else:
-            self._owed += (policy_steps - self._seen) * self._rate
-        self._seen = policy_steps
-        whole = int(self._owed)
-        self._owed -= whole
-        return whole
-
-    def owes(self, policy_steps: int) -> bool:
-        """Return whether `due` would owe an update."""
-        if self._seen is None:
-            return True
-        return self._owed + (policy_steps - self._seen) * self._rate >= 1.0
-
-    def state(self) -> dict[str, Any]:
-        """Return the account, for a checkpoint."""
-        return {"owed": self._owed, "seen": self._seen}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self._owed, self._seen = state["owed"], state["seen"]
+from dreamer_jax.types import Carry, Columns, Replayed, TrainState
 
 
 class _Pending(NamedTuple):
     """An update that was started and whose results the host has not taken yet."""
 
-    latents: Latent
+    phase: str
+    latents: Columns
     metrics: Any
     acting: dict[str, Any]
     slots: Slots
@@ -97,29 +61,31 @@ class Learner:
     def gather(self) -> tuple[Replayed, Slots]:
         """Sample a batch and start its transfer to the device."""
         batch = self._replay.sample()
-        data = batch.data
-        part = lambda prefix: {
-            k.removeprefix(prefix): v for k, v in data.items() if k.startswith(prefix)
-        }
-        records = Batch(
-            part("obs/"),
-            part("action/"),
-            data["reward"],
-            data["is_first"],
-            data["is_last"],
-            data["is_terminal"],
-        )
-        latent = None if batch.deter is None else Latent(batch.deter, batch.stoch)
-        replayed = Replayed(records, latent, self._follows)
-        return self._compiled.put_batch(replayed), batch.slots
+        return self._put(batch), batch.slots
 
-    def update(self) -> dict[str, float]:
-        """Start one update; return the metrics of the one before, or nothing if there is none."""
+    def look(self, at: int) -> Replayed:
+        """Return a batch for a report, whose draw changes nothing; see `Replay.look`."""
+        return self._put(self._replay.look(at))
+
+    def _put(self, batch: Batch) -> Replayed:
+        """Start the transfer of a batch to the device."""
+        replayed = Replayed(to_batch(batch.data), batch.latents, self._follows)
+        return self._compiled.put_batch(replayed)
+
+    def update(self, phase: str) -> dict[str, float]:
+        """Start one update; return the metrics of the one before, or nothing if there is none.
+
+        Args:
+            phase: What the update trains. The metrics of an update bear the name of its phase
+                before them where there are several phases.
+        """
         replayed, slots = self.gather()
         metrics = self.finish()
-        update = self._compiled.train(self._train_state, self._carry, replayed)
+        update = self._compiled.train(phase, self._train_state, self._carry, replayed)
         self._train_state, self._carry = update.state, update.carry
-        self._pending = _Pending(update.latents, update.metrics, update.acting, slots, replayed)
+        self._pending = _Pending(
+            phase, update.latents, update.metrics, update.acting, slots, replayed
+        )
         self.grad_steps += 1
         return metrics
 
@@ -129,14 +95,17 @@ class Learner:
             return {}
         pending, self._pending = self._pending, None
         latents, values = to_host((pending.latents, pending.metrics))
-        metrics = dict(zip(self._compiled.metric_names, values.tolist(), strict=True))
+        names = self._compiled.metric_names[pending.phase]
+        metrics = dict(zip(names, values.tolist(), strict=True))
         self.acting = pending.acting
+        prefix = f"{pending.phase}/" if len(self._compiled.phases) > 1 else ""
         if metrics["opt/skipped"]:
             self._skip(metrics, pending.replayed)
-            return {"opt/skipped": 1.0}  # the others would be the end of every mean they enter
+            # The others would be the end of every mean they enter.
+            return {f"{prefix}opt/skipped": 1.0}
         self._skipped_in_a_row = 0
-        self.dropped += self._replay.write_back(pending.slots, *latents)
-        return metrics
+        self.dropped += self._replay.write_back(pending.slots, latents)
+        return {prefix + name: value for name, value in metrics.items()}
 
     def _skip(self, metrics: dict[str, float], replayed: Replayed | None) -> None:
         """Count an update that changed nothing, so that state and carry still are what went in."""
@@ -165,9 +134,10 @@ class Learner:
         if self._pending is not None:
             pending = self._pending
             host["pending"] = {
-                "latents": list(to_host(pending.latents)),
+                "phase": pending.phase,
+                "latents": to_host(pending.latents),
                 "metrics": to_host(pending.metrics),
-                "metric_names": self._compiled.metric_names,
+                "metric_names": self._compiled.metric_names[pending.phase],
                 "slots": list(pending.slots),
             }
         return arrays, host
@@ -189,9 +159,11 @@ class Learner:
         self.skipped, self._skipped_in_a_row = host["skipped"]
         if "pending" in host:
             pending = host["pending"]
-            compiled.metric_names = list(pending["metric_names"])
+            phase = pending["phase"]
+            compiled.metric_names[phase] = list(pending["metric_names"])
             self._pending = _Pending(
-                Latent(*pending["latents"]),
+                phase,
+                pending["latents"],
                 pending["metrics"],
                 compiled.acting(self._train_state),
                 Slots(*pending["slots"]),

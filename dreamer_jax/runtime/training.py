@@ -1,6 +1,6 @@
-"""A training run: environments, replay, learner and what a person sees, in one fixed order.
+"""A training run, in one fixed order.
 
-    act → insert → step environments → due updates (gather, write back, start) → chores
+    act → insert → step environments → updates owed (gather, write back, start) → chores
 
 The order depends on step counts alone, so a seed determines a run whatever the timing; only
 checkpoints follow the clock, and they change nothing.
@@ -8,92 +8,57 @@ checkpoints follow the clock, and they change nothing.
 
 from __future__ import annotations
 
-import math
-import os
-import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from dreamer_jax.cluster.agreement import Agreement
-from dreamer_jax.device.compiled import array_table, compile_agent, processes, to_host
+from dreamer_jax.device.compiled import to_host
+from dreamer_jax.device.trees import array_table
 from dreamer_jax.errors import UserError
 from dreamer_jax.replay import collect_garbage
-from dreamer_jax.runtime.environments import make_driver, make_envs
+from dreamer_jax.runtime.assemble import Assembly
+from dreamer_jax.runtime.environments import make_envs
 from dreamer_jax.runtime.episodes import Episode, pool
-from dreamer_jax.runtime.evaluation import PROCESS, Evaluation, evaluate
-from dreamer_jax.runtime.experience import make_replay
-from dreamer_jax.runtime.learner import Learner, Ratio
+from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, Evaluation, evaluate
 from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer, match_tree
-from dreamer_jax.runtime.saving.diagnosis import Diagnosis
-from dreamer_jax.runtime.saving.redistribute import SHARED, deal, load_parts, load_replay, own_share
-from dreamer_jax.runtime.saving.rundir import RunDir
-from dreamer_jax.runtime.showing.console import LiveLine
-from dreamer_jax.runtime.showing.media import tile_open_loop, without_pictures, write_video
-from dreamer_jax.runtime.showing.metrics import (
-    JsonlOutput,
-    Metrics,
-    Output,
-    TensorBoardOutput,
-    read_rows,
+from dreamer_jax.runtime.saving.redistribute import (
+    SHARED,
+    deal_learner,
+    deal_source,
+    load_parts,
+    load_replay,
 )
+from dreamer_jax.runtime.saving.rundir import RunDir
+from dreamer_jax.runtime.showing.media import tile_open_loop
+from dreamer_jax.runtime.showing.metrics import Metrics, read_rows
+from dreamer_jax.runtime.showing.outputs import make_outputs
 from dreamer_jax.runtime.showing.tracing import Tracing
 from dreamer_jax.runtime.signals import StopRequest
 
-GIB = 2**30
-FPS = 15  # of open-loop videos
+MEET_EVERY = 8  # updates of a burst between two meetings of several processes
 
 
 class Training:
-    """Everything a training run owns. Use as: construct, `restore`, `run`, `close`.
+    """Runs what `assemble` put together. Use as: construct, `restore`, `run`, `close`.
 
     Args:
-        config: Whole config.
-        size: Its row of the size table.
-        rundir: Claimed by this process.
+        parts: Of this process of the run.
+
+    Raises:
+        UserError: If the run that the agent is to be taken from does not fit.
     """
 
-    def __init__(self, config: Any, size: Any, rundir: RunDir) -> None:
-        self.config, self.rundir = config, rundir
-        self.process, self.processes = processes()
-        self.share = share = own_share(config, self.processes)
-        self.own = own = rundir.part(self.process)  # holds what is this process's own
-        self.line = LiveLine(self._console(), config.steps)
-        say, seed = self.line.say, config.seed
-        self.envs = make_envs(config, share.envs, seed=seed, process=self.process, warn=say)
-        with ExitStack() as undo:  # no worker outlives what fails below
-            undo.callback(self.envs.close)
-            self.compiled = compile_agent(config, size, self.envs.spaces, all_devices=True)
-            self.replay = make_replay(share, self.envs.spaces, self.compiled, self.process)
-            self.driver = make_driver(self.envs, self.compiled, self.replay)
-            diagnosis = Diagnosis(own.diagnosis, config.stop_after_skips, say)
-            self.learner = Learner(self.compiled, self.replay, diagnosis)
-            self.ratio = Ratio(config.train_ratio / (config.batch_size * config.batch_length))
-            most = config.envs * getattr(self.envs, "steps", 1)  # of one call of the driver
-            self.agreement = Agreement(self.compiled.exchange, self.processes, most, config.steps)
-            log = config.log
-            self.tracing = Tracing(own.trace, log.trace_first, log.trace_updates, say)
-            self.metrics = Metrics([])
-            self._ended: list[Episode] = []  # in this process, not collected yet
-            self.checkpoints = Checkpointer(own.checkpoints, self._kept(), self._collect, say)
-            if config.from_checkpoint and not self.checkpoints.history():
-                self._adopt(RunDir(Path(config.from_checkpoint)))
-            undo.pop_all()
-
-    def describe(self) -> str:
-        """Return what a person wants to know before a run: task, agent, memory, environments."""
-        shapes = array_table(self.learner.train_state.params, "").values()
-        count = sum(math.prod(shape) for shape, _ in shapes)
-        alone = self.processes == 1
-        return (
-            f"{self.config.task}, size {self.config.size}: {count:,} parameters, "
-            f"{'' if alone else f'process {self.process} of {self.processes}, '}"
-            f"{self.share.envs} environments {self.envs.mode_reason}, "
-            f"replay {self.replay.nbytes / GIB:.2f} GiB when full, in {self.rundir.root}"
-        )
+    def __init__(self, parts: Assembly) -> None:
+        self.parts, config, log = parts, parts.config, parts.config.log
+        self.learner, self.agreement = parts.learner, parts.agreement
+        say = parts.line.say
+        self.tracing = Tracing(parts.folder.trace, log.trace_first, log.trace_updates, say)
+        self.metrics = Metrics([])
+        self._ended: list[Episode] = []  # in this process, not collected yet
+        self.checkpoints = Checkpointer(parts.folder.checkpoints, self._kept(), self._collect, say)
+        if config.from_checkpoint and not self.checkpoints.history():
+            self._adopt(RunDir(Path(config.from_checkpoint)))
 
     def restore(self) -> bool:
         """Continue from the newest whole checkpoint; return whether there was one.
@@ -101,73 +66,78 @@ class Training:
         Raises:
             UserError: If it belongs to another agent, none is whole, or its replay is damaged.
         """
-        found, reason = None, "none can be read"
-        for parts in load_parts(self.rundir, self.compiled.exchange, self.line.say):
-            if not (damage := self._load(parts)):
-                found = parts
+        parts, found, reason = self.parts, None, "none can be read"
+        for saved in load_parts(parts.rundir, parts.compiled.exchange, parts.line.say):
+            if not (damage := self._load(saved)):
+                found = saved
                 break
-            reason = f"checkpoint {parts[0].step} cannot be continued: {damage}"
-            self.line.say(reason)
+            reason = f"checkpoint {saved[0].step} cannot be continued: {damage}"
+            parts.line.say(reason)
         if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
-                f"no checkpoint in {self.rundir.checkpoints} is whole; move them away to start "
+                f"no checkpoint in {parts.rundir.checkpoints} is whole; move them away to start "
                 f"anew ({reason})"
             )
-        self.agreement.meet(self.driver.policy_steps, self.replay.can_sample, False, False)
-        outputs = self._outputs(self._counters()) if self.process == 0 else []
-        self.metrics = Metrics(outputs, self.line.say)
+        self._meet(stop=False, late=False)
+        outputs = (
+            make_outputs(parts.config.log.outputs, parts.rundir, self._counters(), parts.line.say)
+            if parts.process == 0
+            else []
+        )
+        self.metrics = Metrics(outputs, parts.line.say)
         if found is not None:
             self.metrics.load_state_dict(found[0].host["metrics"])
         return found is not None
 
     def run(self, stop: StopRequest) -> bool:
         """Train until the configured steps are done or a stop is requested; return if done."""
-        config, driver, learner, agreed = self.config, self.driver, self.learner, self.agreement
+        parts, agreed, source = self.parts, self.agreement, self.parts.source
         saved = time.monotonic()
-        agreed.meet(driver.policy_steps, self.replay.can_sample, stop.requested, False)
-        while agreed.policy_steps < config.steps and not agreed.stop:
+        self._meet(stop.requested, late=False)
+        self._update(stop)  # what a stop within a burst has left
+        while agreed.policy_steps < parts.config.steps and not agreed.stop:
             before = agreed.policy_steps
-            self._ended += [episode for _, episode in driver.step(learner.acting)]
-            if not agreed.is_due(self.ratio.owes):
+            self._ended += [episode for _, episode in source.step(self.learner.acting)]
+            if not agreed.is_due(parts.accounts.would_owe):
                 continue
-            late = time.monotonic() - saved > config.checkpoint.seconds
-            agreed.meet(driver.policy_steps, self.replay.can_sample, stop.requested, late)
+            late = time.monotonic() - saved > parts.config.checkpoint.seconds
+            self._meet(stop.requested, late)
+            save = agreed.save
             if agreed.can_sample:
-                for _ in range(self.ratio.due(agreed.policy_steps)):
-                    self.tracing.before_update(learner.grad_steps)
-                    self.metrics.add(learner.update(), prefix="train/")
-                    self.tracing.after_update(learner.grad_steps, learner.train_state)
+                parts.accounts.credit(agreed.policy_steps)
+                self._update(stop)
             newest = self._ended[-1].score if self._ended else None
-            self.line.update(agreed.policy_steps, learner.grad_steps, newest)
+            parts.line.update(agreed.policy_steps, self.learner.grad_steps, newest)
             self._chores(before)
-            if agreed.save:
+            if save and not agreed.stop:
                 self.save()
                 saved = time.monotonic()
         self.save()
         self.checkpoints.wait()
-        self.line.finish(agreed.policy_steps, learner.grad_steps)
-        return agreed.policy_steps >= config.steps
+        parts.line.finish(agreed.policy_steps, self.learner.grad_steps)
+        return agreed.policy_steps >= parts.config.steps
 
     def evaluate(self) -> Evaluation | None:
         """Run the configured evaluation with the newest parameters and record its result.
 
-        Process 0 does; the others help to collect the parameters and return None.
+        Process 0 does; the others help to collect the parameters and return None. So does a run
+        without environments.
         """
-        options = self.config.evaluation
-        number = min(options.envs, options.episodes)
-        params = self.compiled.acting(self.learner.train_state)
-        if self.process:
+        parts, config, options = self.parts, self.parts.config, self.parts.config.evaluation
+        params = parts.compiled.acting(self.learner.train_state)
+        if parts.process or not parts.source.can_act:
             return None
         with make_envs(
-            self.config,
-            number,
-            seed=self.config.seed,
-            process=PROCESS,
+            config,
+            min(options.envs, options.episodes),
+            seed=config.seed,
+            process=EVALUATION_PROCESS,
             watched=options.video,
-            warn=self.line.say,
+            warn=parts.line.say,
         ) as envs:
-            result = evaluate(envs, self.compiled, params, options.episodes, video=options.video)
+            video = options.video
+            result = evaluate(envs, parts.compiled, params, options.episodes, video=video)
         if not self._evaluated():
             self.metrics.add({"score": result.scores.mean()}, prefix="eval/")
             self.metrics.write(**self._counters())
@@ -175,23 +145,24 @@ class Training:
 
     def save(self) -> None:
         """Start writing a checkpoint; it is in place once `checkpoints.wait` returns."""
+        parts = self.parts
         self.checkpoints.wait()  # blocks of a save that fails are not there to be shared
         # All meet here: nobody deletes an old one before the one after it is complete everywhere.
         self._pool()
         arrays, learner = self.learner.state()
-        policy, driver = self.driver.state()
-        if self.process:
+        policy, source = parts.source.state()
+        if parts.process:
             arrays = {k: v for k, v in arrays.items() if not k.startswith(SHARED)}
         host = {
-            "processes": self.processes,
+            "processes": parts.processes,
             "learner": learner,
-            "driver": driver,
-            "ratio": self.ratio.state(),
+            "source": source,
+            "accounts": parts.accounts.state(),
             "metrics": self.metrics.state_dict(),
             "counters": self._counters(),
         }
-        blocks = self.replay.snapshot()
-        write = partial(blocks.write, self.own.replay)
+        blocks = parts.replay.snapshot()
+        write = partial(blocks.write, parts.folder.replay)
         self.checkpoints.save(self.learner.grad_steps, {**arrays, **policy}, host, write)
 
     def close(self) -> None:
@@ -199,43 +170,60 @@ class Training:
         self.checkpoints.wait()
         self.tracing.close()
         self.metrics.close()
-        self.envs.close()
+        self.parts.origin.close()
+
+    def _meet(self, stop: bool, late: bool) -> None:
+        """Agree with the other processes on steps done, and whether to stop or save."""
+        parts = self.parts
+        self.agreement.meet(parts.source.policy_steps, parts.replay.can_sample, stop, late)
+
+    def _update(self, stop: StopRequest) -> None:
+        """Do the updates owed; between any two of them a request to stop is heard."""
+        done = 0
+        while not self.agreement.stop and (phase := self.parts.accounts.take()):
+            self.tracing.before_update(self.learner.grad_steps)
+            self.metrics.add(self.learner.update(phase), prefix="train/")
+            self.tracing.after_update(self.learner.grad_steps, self.learner.train_state)
+            done += 1
+            if self.parts.processes == 1 or done % MEET_EVERY == 0:
+                self._meet(stop.requested, late=False)
 
     def _load(self, found: list[Checkpoint]) -> str:
-        """Continue from all parts of a checkpoint, whatever the number of processes was.
+        """Continue from a checkpoint, whatever the number of processes that saved it.
+
+        Args:
+            found: Its part of every process that saved it.
 
         Returns:
             What is damaged in the replay of any process; nothing has changed then.
         """
-        own, process = self.learner.state()[0], self.process
-        learner, driver = deal(found, own, process, self.processes, self.share.envs)
-        match_tree({k: (v.shape, v.dtype) for k, v in own.items()}, learner[0])
+        parts, now = self.parts, self.learner.state()[0]
+        process, processes = parts.process, parts.processes
+        learner = deal_learner(found, now, process, processes)
+        source = deal_source(found, parts.source, process, processes)
+        match_tree({k: (v.shape, v.dtype) for k, v in now.items()}, learner[0])
         dropped, damage = load_replay(
-            self.replay, found, self.rundir, process, self.processes, self.compiled.share
+            parts.replay, found, parts.rundir, process, processes, parts.compiled.share
         )
         if damage:
             return damage
         self.learner.load_state(*learner)
         self.learner.dropped += dropped
-        self.ratio.load_state(found[0].host["ratio"])
-        if len(found) != self.processes:
-            self.line.say(f"dealt the streams of {len(found)} processes to {self.processes}")
-        for index in self.driver.load_state(*driver):
-            self.line.say(f"environment {index}: open episode could not be continued, closed")
+        parts.accounts.load_state(found[0].host["accounts"])
+        if len(found) != processes:
+            parts.line.say(f"dealt the streams of {len(found)} processes to {processes}")
+        for index in parts.source.load_state(*source):
+            parts.line.say(f"environment {index}: open episode could not be continued, closed")
         return ""
 
     def _kept(self) -> int:
         """Return how many checkpoints stay: there is always one that all processes have."""
-        keep = self.config.checkpoint.keep
-        return keep if self.processes == 1 else max(2, keep) + bool(self.process)
-
-    def _console(self) -> TextIO:
-        """Return where progress goes: process 0 speaks for all."""
-        return sys.stdout if self.process == 0 else open(os.devnull, "w", encoding="utf-8")
+        keep, alone = self.parts.config.checkpoint.keep, self.parts.processes == 1
+        return keep if alone else max(2, keep) + bool(self.parts.process)
 
     def _adopt(self, other: RunDir) -> None:
         """Start from the newest agent of another run: parameters, optimiser, statistics."""
-        found = Checkpointer(other.checkpoints, keep=1, warn=self.line.say).load()
+        found = Checkpointer(other.checkpoints, keep=1, warn=self.parts.line.say).load()
         if found is None:
             raise UserError(f"from_checkpoint={other.root} holds no whole checkpoint")
         arrays = {k: v for k, v in found.arrays.items() if k.startswith("state/")}
@@ -244,26 +232,20 @@ class Training:
 
     def _counters(self) -> dict[str, int]:
         return {
-            "env_steps": self.agreement.policy_steps * self.envs.repeat,
+            "env_steps": self.agreement.policy_steps * self.parts.source.repeat,
             "policy_steps": self.agreement.policy_steps,
             "grad_steps": self.learner.grad_steps,
         }
 
-    def _outputs(self, counters: Mapping[str, int]) -> list[Output]:
-        outputs: list[Output] = [JsonlOutput(self.rundir.metrics, counters)]
-        if self.config.log.tensorboard:
-            outputs.append(TensorBoardOutput(self.rundir.root, counters))
-        return outputs
-
     def _evaluated(self) -> bool:
         """Return whether the metrics hold this agent's evaluation, from an earlier command."""
         steps = self.agreement.policy_steps
-        rows = read_rows(self.rundir.metrics)
+        rows = read_rows(self.parts.rundir.metrics)
         return any("eval/score" in row and row["policy_steps"] == steps for row in rows)
 
     def _chores(self, before: int) -> None:
         """Report and log where the last vector step crossed a multiple of their intervals."""
-        steps, log = self.agreement.policy_steps, self.config.log
+        steps, log = self.agreement.policy_steps, self.parts.config.log
         crossed = lambda every: every and steps // every > before // every
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()
@@ -274,32 +256,36 @@ class Training:
     def _pool(self) -> dict[str, int]:
         """Collect the episodes of all processes; return the sums of what each counts."""
         counts = {
-            "replay/size": self.replay.size,
+            "replay/size": self.parts.replay.size,
             "replay/dropped": self.learner.dropped,
-            "envs/restarts": self.envs.restarts,
+            "envs/restarts": self.parts.source.restarts,
         }
-        ended, sums = pool(self.compiled.share, self._ended, counts)
+        ended, sums = pool(self.parts.compiled.share, self._ended, counts)
         self._ended = []
         for episode in ended:
             self.metrics.add_episode(*episode)
         return sums
 
     def _report(self) -> None:
-        replayed, _ = self.learner.gather()
-        carry = self.compiled.put_batch(self.compiled.initial_carry(self.share.batch_size))
+        """Add losses and open-loop errors to the metrics, and show open-loop predictions."""
+        parts, steps = self.parts, self.agreement.policy_steps
+        replayed = self.learner.look(steps)
+        carry = parts.compiled.put_batch(parts.compiled.initial_carry(parts.share.batch_size))
         state = self.learner.train_state
-        images, metrics = to_host(self.compiled.report(state, carry, replayed, self.driver.calls))
-        self.metrics.add(metrics, prefix="report/")
-        if self.process:
+        seen = to_host(parts.compiled.report(state, carry, replayed, parts.source.calls))
+        self.metrics.add(seen.metrics, prefix="report/")
+        if parts.process:
             return  # its part of the computation is done
-        context, half = self.config.replay.context, self.config.batch_length // 2
-        for key, predicted in images.items():
-            truth = to_host(replayed.records.obs[key])[: len(predicted), context:] / 255
-            predicted = predicted[: len(truth)]  # the first rows are of process 0
-            video = tile_open_loop(truth.astype("float32"), predicted, half)
-            name = f"open_loop_{key.replace('/', '_')}_{self.agreement.policy_steps:09d}.mp4"
-            with without_pictures(self.line.say):
-                write_video(self.rundir.media / name, video, FPS)
+        for key, predicted in seen.images.items():
+            video = self._open_loop(key, predicted, replayed)
+            self.metrics.show_video(f"open_loop/{key}", video, steps)
+
+    def _open_loop(self, key: str, predicted: Any, replayed: Any) -> Any:
+        """Return the video `[T, h, w, 3]` of a key's truth, prediction and error."""
+        context, half = self.parts.config.replay.context, self.parts.config.batch_length // 2
+        truth = to_host(replayed.records.obs[key])[: len(predicted), context:] / 255
+        predicted = predicted[: len(truth)]  # the first rows are of process 0
+        return tile_open_loop(truth.astype("float32"), predicted, half)
 
     def _collect(self, hosts: list[dict[str, Any]]) -> None:
-        collect_garbage(self.own.replay, [host["replay"] for host in hosts])
+        collect_garbage(self.parts.folder.replay, [host["replay"] for host in hosts])

@@ -21,8 +21,8 @@ from dreamer_jax.device.compiled import Compiled, compile_agent
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.adapters.actions import random_actions
 from dreamer_jax.envs.vector.vector_env import VectorEnv
-from dreamer_jax.runtime.environments import Envs, make_driver, make_envs
-from dreamer_jax.runtime.experience import make_replay
+from dreamer_jax.runtime.assemble import make_replay
+from dreamer_jax.runtime.environments import Environments, Envs, make_driver, make_envs
 from experiments.benchmark.workload import WARMUP
 
 
@@ -55,7 +55,8 @@ def bench_device_envs(args: argparse.Namespace) -> dict[str, Any]:
 
 def _agent(envs: Envs, config: Any, compiled: Compiled, steps: int) -> float:
     """Return the time of acting and storing; `steps` is a multiple of the steps of a call."""
-    driver = make_driver(envs, compiled, make_replay(config, envs.spaces, compiled))
+    replay = make_replay(config, Environments(envs), compiled.latent_spaces())
+    driver = make_driver(envs, compiled, replay)
     params = compiled.acting(compiled.init())
     for _ in range(WARMUP):
         driver.step(params)

@@ -21,14 +21,17 @@ from dreamer_jax.envs.adapters.actions import random_actions
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.vector.vector_env import VectorEnv
-from dreamer_jax.replay import Replay
+from dreamer_jax.replay import Replay, record_columns
 from dreamer_jax.runtime.driver import Driver
-from dreamer_jax.runtime.experience import replay_columns
 from dreamer_jax.types import Space, Spaces
 from experiments.benchmark.workload import WARMUP
 from experiments.benchmark.yardsticks import ACTIONS, Step, yardsticks
 
-LATENT = (Space(np.dtype(np.float32), (512,)), Space(np.dtype(np.uint8), (32,)))  # of size 1m
+# Of size 1m.
+LATENTS = {
+    "deter": Space(np.dtype(np.float32), (512,)),
+    "stoch": Space(np.dtype(np.uint8), (32,)),
+}
 _TURNS = 25
 _KEPT = 500  # records of each environment: more than caches hold of pictures
 
@@ -108,10 +111,10 @@ class _RandomPolicy:
     """Stands in for a compiled agent and answers at once."""
 
     def __init__(self, number: int, actions: Iterator[dict[str, np.ndarray]]) -> None:
-        self._latents = tuple(np.zeros((number, *s.shape), s.dtype) for s in LATENT)
+        self._latents = {k: np.zeros((number, *s.shape), s.dtype) for k, s in LATENTS.items()}
         self._actions = actions
 
-    def initial_carry(self, _: int) -> None:
+    def initial_acting_carry(self, _: int) -> None:
         """Return the empty carry of a policy that remembers nothing."""
 
     def policy(self, *_: Any, **__: Any) -> tuple[None, dict[str, np.ndarray], Any]:
@@ -124,18 +127,18 @@ def _driver(envs: VectorEnv, actions: Iterator[dict[str, np.ndarray]]) -> Driver
 
     A long run meets fresh pages of memory once and old ones ever after.
     """
-    columns = replay_columns(envs.spaces)
+    columns = record_columns(envs.spaces)
     replay = Replay(
         columns,
-        *LATENT,
+        LATENTS,
         capacity=_KEPT * envs.number,
         streams=envs.number,
         batch_size=1,
         length=16,
     )
     record = {key: np.zeros((envs.number, *s.shape), s.dtype) for key, s in columns.items()}
-    latents = [np.zeros((envs.number, *space.shape), space.dtype) for space in LATENT]
+    latents = {k: np.zeros((envs.number, *s.shape), s.dtype) for k, s in LATENTS.items()}
     for _ in range(_KEPT):
-        replay.add(record, *latents)
+        replay.add(record, latents)
     policy: Any = _RandomPolicy(envs.number, actions)
     return Driver(envs, policy, replay.add)

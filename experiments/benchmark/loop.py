@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from dreamer_jax.config import find_size, load_config
+from dreamer_jax.runtime.assemble import assemble
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.training import Training
 from experiments.benchmark.workload import WARMUP, step_caller, timings
@@ -53,7 +54,7 @@ def bench_loop(args: argparse.Namespace) -> dict[str, Any]:
     }
     config.update_from_flattened_dict(changes)
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(config, find_size(config.size), RunDir(Path(folder) / "run"))
+        training = Training(assemble(config, find_size(config.size), RunDir(Path(folder) / "run")))
         try:
             training.restore()
             stop: Any = AfterUpdates(training, args.steps)
@@ -61,7 +62,7 @@ def bench_loop(args: argparse.Namespace) -> dict[str, Any]:
         finally:
             training.close()
     state = training.learner.train_state
-    call = step_caller(training.compiled, state, args.batch, args.length)
+    call = step_caller(training.parts.compiled, state, args.batch, args.length)
     alone = timings(call, args.steps)
     loop_ms = 1e3 * stop.seconds
     return {

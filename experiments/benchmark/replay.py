@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_jax.replay import Replay
-from dreamer_jax.runtime.experience import replay_columns
+from dreamer_jax.replay import Replay, record_columns
 from dreamer_jax.types import Space
 from experiments.benchmark.workload import (
     WARMUP,
@@ -24,11 +23,11 @@ STREAMS = 16
 
 def bench_replay(args: argparse.Namespace) -> dict[str, Any]:
     """Fill a ring of `--records` records from 16 streams and draw batches from it."""
-    columns = replay_columns(workload_spaces(args.obs, args.action))
-    latents = dict(zip(("deter", "stoch"), build(args).latent_spaces(), strict=True))
+    columns = record_columns(workload_spaces(args.obs, args.action))
+    latents = build(args).latent_spaces()
     replay = Replay(
         columns,
-        *latents.values(),
+        latents,
         capacity=args.records,
         streams=STREAMS,
         batch_size=args.batch,
@@ -41,7 +40,7 @@ def bench_replay(args: argparse.Namespace) -> dict[str, Any]:
     )
     start = time.perf_counter()
     for _ in range(args.records // STREAMS):
-        replay.add(record, latent["deter"], latent["stoch"])
+        replay.add(record, latent)
     inserted = args.records / (time.perf_counter() - start)
 
     seconds, copies = [], []

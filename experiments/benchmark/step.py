@@ -6,6 +6,7 @@ import argparse
 import re
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,14 @@ import numpy as np
 
 from dreamer_jax.device.compiled import Compiled
 from experiments.benchmark.flops import count_flops, reached_flops
-from experiments.benchmark.workload import build, random_batch, random_values, step_caller, timings
+from experiments.benchmark.workload import (
+    PHASE,
+    build,
+    random_batch,
+    random_values,
+    step_caller,
+    timings,
+)
 
 
 def bench_step(args: argparse.Namespace) -> dict[str, Any]:
@@ -39,8 +47,10 @@ def arithmetic(compiled: Compiled, args: argparse.Namespace, seconds: float) -> 
     """Return counts of an update, and the share it reaches of one large product's speed here."""
     state, carry = compiled.shape(), compiled.initial_carry(args.batch)
     replayed = random_batch(compiled, args.batch, args.length)
-    cost = compiled.cost(state, carry, replayed)
-    flops = count_flops(compiled.agent.train, state, carry, replayed, jax.random.key(0))
+    cost = compiled.cost(PHASE, state, carry, replayed)
+    flops = count_flops(
+        partial(compiled.agent.train, PHASE), state, carry, replayed, jax.random.key(0)
+    )
     reached = reached_flops(args.dtype, 2048 if jax.default_backend() == "cpu" else 8192)
     return {
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
@@ -58,7 +68,7 @@ def bench_policy(args: argparse.Namespace) -> dict[str, Any]:
     rng, spaces = np.random.default_rng(0), compiled.agent.spaces
     obs = {k: random_values(s, (args.batch,), rng) for k, s in spaces.obs.items()}
     params, first = compiled.acting(compiled.init()), np.zeros(args.batch, bool)
-    carry = compiled.initial_carry(args.batch)
+    carry = compiled.initial_acting_carry(args.batch)
 
     def call() -> Any:
         nonlocal carry

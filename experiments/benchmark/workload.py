@@ -12,9 +12,10 @@ import numpy as np
 
 from dreamer_jax.config import find_size, load_config
 from dreamer_jax.device.compiled import Compiled, compile_agent
-from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces, TrainState
+from dreamer_jax.types import Batch, Replayed, Space, Spaces, TrainState
 
 WARMUP = 3
+PHASE = "joint"  # the one of the published agent
 
 
 def workload_spaces(obs: str, action: str) -> Spaces:
@@ -46,8 +47,9 @@ def random_batch(compiled: Compiled, batch: int, length: int) -> Replayed:
         rng.normal(size=lead).astype(np.float32),
         *flags,
     )
-    latent = Latent(*(np.zeros((batch, *s.shape), s.dtype) for s in compiled.latent_spaces()))
-    return compiled.put_batch(Replayed(records, latent, np.zeros(batch, bool)))
+    latents = compiled.latent_spaces()
+    stored = {k: np.zeros((batch, *s.shape), s.dtype) for k, s in latents.items()}
+    return compiled.put_batch(Replayed(records, stored, np.zeros(batch, bool)))
 
 
 def build(args: argparse.Namespace) -> Compiled:
@@ -66,7 +68,7 @@ def step_caller(
 
     def call() -> Any:
         nonlocal state
-        update = compiled.train(state, carry, replayed)
+        update = compiled.train(PHASE, state, carry, replayed)
         state = update.state
         return update
 

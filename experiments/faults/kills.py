@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamer_jax.errors import FINISHED, RESUMABLE
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.rundir import RunDir
 from experiments.faults.judge import Verdict, judge
@@ -24,7 +25,7 @@ from experiments.faults.launcher import NONE, PHASES
 from experiments.faults.taped import VARIABLE, read_tape
 
 ROOT = Path(__file__).resolve().parents[2]
-FINISHED, KILLED, RESUMABLE = 0, -9, 75
+KILLED = -9
 _LAYERS = ("encoder", "decoder", "actor", "critic", "prior", "posterior")
 OPTIONS = {
     "task": "experiments.faults.taped:make",

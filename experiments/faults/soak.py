@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.config import find_size, load_config
+from dreamer_jax.runtime.assemble import assemble
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.training import Training
 from experiments.faults.kills import OPTIONS
@@ -57,7 +58,7 @@ def soak(args: argparse.Namespace) -> list[dict[str, Any]]:
     changes = {"task": "testing:counting", "steps": 10**9, "train_ratio": 64.0}
     changes |= {"checkpoint.seconds": 5.0, "replay.capacity": 3000, "log.every": 100}
     config.update_from_flattened_dict(OPTIONS | changes)
-    training = Training(config, find_size(config.size), RunDir(args.folder / "soak"))
+    training = Training(assemble(config, find_size(config.size), RunDir(args.folder / "soak")))
     sampler: Any = Sampler(training, args.updates)
     try:
         training.restore()

@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from dreamer_jax.__main__ import BAD_INPUT, RESUMABLE
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import BAD_INPUT, RESUMABLE, UserError
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.showing.media import without_pictures
 from dreamer_jax.runtime.signals import StopRequest

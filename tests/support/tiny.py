@@ -15,12 +15,14 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from dreamer_jax.agent import Agent
+from dreamer_jax.agent import MAIN, Agent
+from dreamer_jax.behavior.actor_critic import Kept
 from dreamer_jax.config import load_config
 from dreamer_jax.distributions import RANDOM, Sampler
-from dreamer_jax.factory import NETWORKS, Widths, make_agent
+from dreamer_jax.factory import make_agent
 from dreamer_jax.ops.rows import RowMap, all_rows
-from dreamer_jax.types import Batch, Latent, Replayed, Space, Spaces, TrainState
+from dreamer_jax.types import Batch, Replayed, Space, Spaces, TrainState
+from dreamer_jax.widths import NETWORKS, Widths
 
 B, T, H = 2, 5, 3
 D, S, K, HIDDEN, UNITS, BLOCKS = 24, 3, 5, 7, 11, 4
@@ -103,10 +105,10 @@ def random_state(agent: Agent, seed: int = 0) -> TrainState:
     """Return a state whose modules, slow critic included, have random parameters."""
     shapes = jax.eval_shape(agent.init, jax.random.key(0))
     params = random_tree(shapes.params, seed)
-    slow = random_tree(shapes.slow, seed + 1)
+    slow = random_tree(shapes.aux[MAIN].slow_critic, seed + 1)
     stats = {"low": jnp.float32(-1.0), "high": jnp.float32(2.0)}
-    opt = agent.optimizer.init(params)
-    return TrainState(params, slow, opt, stats, jnp.zeros((), jnp.int32))
+    opt = {name: phase.optimizer.init(params) for name, phase in agent.phases.items()}
+    return TrainState(params, {MAIN: Kept(slow, stats)}, opt, jnp.zeros((), jnp.int32))
 
 
 def random_values(space: Space, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -137,11 +139,11 @@ def random_batch(
         is_last,
         is_terminal,
     )
-    latent = None
+    stored = None
     if context:
         stoch = rng.integers(0, K, (rows, S)).astype(np.uint8)
-        latent = Latent(rng.normal(size=(rows, D)).astype(np.float32), stoch)
-    return jax.tree.map(jnp.asarray, Replayed(records, latent, np.zeros(rows, bool)))
+        stored = {"deter": rng.normal(size=(rows, D)).astype(np.float32), "stoch": stoch}
+    return jax.tree.map(jnp.asarray, Replayed(records, stored, np.zeros(rows, bool)))
 
 
 def random_obs(spaces: Spaces, envs: int, seed: int = 0) -> dict[str, np.ndarray]:

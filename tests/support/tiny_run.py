@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from dreamer_jax.config import find_size, load_config
 from dreamer_jax.device.compiled import Compiled, compile_agent
+from dreamer_jax.runtime.assemble import assemble
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.training import Training
 from dreamer_jax.types import Spaces
@@ -68,7 +69,7 @@ def shared_agent(config: Any, size: Any, spaces: Spaces, all_devices: bool = Fal
 
 def make_training(config: ConfigDict, root: Path) -> Training:
     """Return a training in `root`, not yet restored."""
-    return Training(config, find_size(config.size), RunDir(root))
+    return Training(assemble(config, find_size(config.size), RunDir(root)))
 
 
 def disk(root: Path) -> dict[str, tuple[int, int]]:

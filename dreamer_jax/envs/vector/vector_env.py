@@ -60,12 +60,15 @@ class VectorEnv:
         number: E.
         mode: "inline", "process" or "ray".
         mode_reason: Where the environments run and why, in words.
+        steps: Vector steps of one call of `step`: one.
 
     Raises:
         UserError: For a bad argument, or from `make`; from `reset` and `step`, for a record that
             the spaces rule out.
         EnvironmentFault: From `reset` and `step`, after more failures than `faults` allows.
     """
+
+    steps = 1
 
     def __init__(
         self,

@@ -1,28 +1,29 @@
-"""A trained agent from its run directory, for evaluation and for use in Python."""
+"""A trained agent from its run directory, for evaluation and for use in Python.
+
+A run directory may come from somebody else. Nothing that its files name is imported or called,
+unless it is a part of this package or whoever loads it says `trust` (docs/security.md).
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from dreamer_jax.device.compiled import (
-    Compiled,
-    array_table,
-    compile_agent,
-    restore_arrays,
-    to_host,
-)
-from dreamer_jax.envs.registry import make_env
+from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import Compiled, compile_agent, to_host
+from dreamer_jax.device.trees import array_table, restore_arrays
+from dreamer_jax.envs.registry import names_code
 from dreamer_jax.errors import UserError
+from dreamer_jax.named import code_named
 from dreamer_jax.runtime.environments import Envs, make_envs
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer, match_tree
-from dreamer_jax.runtime.saving.rundir import RunDir, read_config
-from dreamer_jax.types import Spaces
+from dreamer_jax.runtime.saving.rundir import RunDir, read_config, read_spaces
+
+TRUST = "if you wrote it or trust who did, say --trust, or trust=True in Python"
 
 
 class Saved(NamedTuple):
@@ -32,49 +33,67 @@ class Saved(NamedTuple):
     compiled: Compiled
     params: dict[str, Any]  # for acting
     grad_steps: int
+    trust: bool  # whether code that the config names may run
 
-    def make_envs(self, number: int, *, seed: int, process: int, watched: bool) -> Envs:
-        """Make environments of the task that the agent was trained on; see `make_envs`."""
+    def make_envs(
+        self, number: int, *, seed: int, process: int, watched: bool, task: str = ""
+    ) -> Envs:
+        """Make environments of the task that the agent was trained on; see `make_envs`.
+
+        Args:
+            number: How many.
+            seed: Of the run.
+            process: Stands for the index of a process in the seeds of episodes.
+            watched: Whether `render` will be called.
+            task: Named by whoever calls, who thereby trusts it; "": that of the run.
+
+        Raises:
+            UserError: If the task of the run names code that nobody trusts.
+        """
+        config = ConfigDict(self.config.to_dict())
+        config.task = task or config.task
+        if not (task or self.trust) and names_code(config.task):
+            raise UserError(
+                f"the run's task {config.task!r} would run code that its config.json names; "
+                f"repeat it (--task={config.task}), or {TRUST}"
+            )
         warn = lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2)
-        return make_envs(
-            self.config, number, seed=seed, process=process, watched=watched, warn=warn
-        )
+        return make_envs(config, number, seed=seed, process=process, watched=watched, warn=warn)
 
 
-def load_saved(logdir: Path, find_size: Callable[[str], Any], step: int | None = None) -> Saved:
-    """Load a checkpoint without its replay; changes nothing on disk.
+def load_saved(logdir: Path, step: int | None = None, *, trust: bool = False) -> Saved:
+    """Load a checkpoint without its replay and without a simulator; changes nothing on disk.
 
     Args:
         logdir: Directory of the run.
-        find_size: From a size's name to its row.
         step: Grad steps of the checkpoint; None for the newest whole one.
+        trust: Whether code that the run's files name may be imported.
 
     Raises:
-        UserError: If there is no run or no whole checkpoint, or it does not fit its config.
+        UserError: If there is no run or no whole checkpoint, it does not fit its config, or the
+            config names code that nobody trusts.
     """
     rundir = RunDir(logdir)
     config = ConfigDict(read_config(rundir))
+    if named := [] if trust else list(code_named(config)):
+        option, name = named[0]
+        raise UserError(
+            f"config.{option}={name!r} of {rundir.config} would run code that the file names; "
+            f"{TRUST}"
+        )
     skipped: list[str] = []
-    found = Checkpointer(rundir.checkpoints, config.checkpoint.keep, warn=skipped.append).load(step)
+    found = Checkpointer(rundir.checkpoints, keep=1, warn=skipped.append).load(step)
     if found is None:
         reason = "; ".join(skipped) or "none was saved yet; train first"
         raise UserError(f"{logdir} holds no whole checkpoint: {reason}")
     for message in skipped:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-    compiled = compile_agent(config, find_size(config.size), _spaces(config))
+    compiled = compile_agent(config, find_size(config.size), read_spaces(rundir))
     state = compiled.shape()
     expected = array_table(state, "state/")
     match_tree(expected, {k: v for k, v in found.arrays.items() if k.startswith("state/")})
     state = restore_arrays(state, found.arrays, "state/")
-    return Saved(config, compiled, compiled.acting(state), found.step)
-
-
-def _spaces(config: ConfigDict) -> Spaces:
-    env = make_env(config.task, **config.env.to_dict())
-    try:
-        return env.spaces
-    finally:
-        env.close()
+    return Saved(config, compiled, compiled.acting(state), found.step, trust)
 
 
 class Player:
@@ -94,7 +113,7 @@ class Player:
 
     def reset(self) -> None:
         """Forget everything; the next observation is the first of an episode."""
-        self._carry = self._saved.compiled.initial_carry(1)
+        self._carry = self._saved.compiled.initial_acting_carry(1)
         self._first = True
 
     def act(self, obs: dict[str, Any] | np.ndarray) -> Any:

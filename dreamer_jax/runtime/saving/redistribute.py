@@ -24,8 +24,8 @@ from dreamer_jax.replay import (
 )
 from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer
 from dreamer_jax.runtime.saving.rundir import RunDir
+from dreamer_jax.runtime.source import Source, State
 
-State = tuple[dict[str, np.ndarray], dict[str, Any]]
 SHARED = ("state/", "acting/")  # arrays that process 0 writes for all
 
 
@@ -86,34 +86,40 @@ def _candidates(rundir: RunDir, warn: Callable[[str], None]) -> Iterator[list[Ch
             yield parts
 
 
-def deal(
-    found: Sequence[Checkpoint],
-    own: Mapping[str, np.ndarray],
-    process: int,
-    processes: int,
-    envs: int,
-) -> tuple[State, State]:
-    """Return what `load_state` of this process's learner and driver take.
+def deal_learner(
+    found: Sequence[Checkpoint], own: Mapping[str, np.ndarray], process: int, processes: int
+) -> State:
+    """Return what `load_state` of this process's learner takes.
 
     Args:
-        found: All parts.
+        found: The checkpoint's part of every process that saved it.
         own: Arrays of the learner as it is.
         process: Which process this is.
         processes: How many there are now.
-        envs: Environments of each.
     """
     shared = {k: v for k, v in found[0].arrays.items() if k.startswith(SHARED)}
     if len(found) == processes:
         part = found[process]
         arrays = {k: v for k, v in part.arrays.items() if not k.startswith("policy_")}
-        return (shared | arrays, part.host["learner"]), (part.arrays, part.host["driver"])
+        return shared | arrays, part.host["learner"]
     # Rows do not continue those of the batch before, so a new carry is as good.
     carry = {k: v for k, v in own.items() if k.startswith("train_carry/")}
     learner = {k: v for k, v in found[0].host["learner"].items() if k != "pending"}
     # Only the sum over processes has a meaning.
     dropped = sum(part.host["learner"]["dropped"] for part in found)
     learner["dropped"] = 0 if process else dropped
-    return (shared | carry, learner), deal_driver(found, process, envs)
+    return shared | carry, learner
+
+
+def deal_source(found: Sequence[Checkpoint], source: Source, process: int, processes: int) -> State:
+    """Return what `load_state` of this process's source takes; arguments as of `deal_learner`."""
+    if len(found) == processes:
+        return found[process].arrays, found[process].host["source"]
+    states = [
+        ({k: v for k, v in part.arrays.items() if k.startswith("policy_")}, part.host["source"])
+        for part in found
+    ]
+    return source.deal(states, process)
 
 
 def load_replay(
@@ -163,60 +169,6 @@ def _fill(
     parts = [(rundir.part(p).replay, each) for p, each in enumerate(manifests)]
     restore_dealt(replay, parts, process * streams, streams)
     counts = [len(manifest["state"]["count"]) for manifest in manifests]
-    nothing: dict[str, Any] = {"slots": [[], []], "latents": []}
+    nothing: dict[str, Any] = {"slots": [[], []], "latents": {}}
     pending = [part.host["learner"].get("pending", nothing) for part in found]
     return write_back_dealt(replay, pending, owned(counts, process * streams, streams))
-
-
-def deal_driver(parts: Sequence[Checkpoint], process: int, envs: int) -> State:
-    """Return what a driver's `load_state` needs of `envs` environments, from those of all parts.
-
-    Raises:
-        UserError: If the parts hold too few environments.
-    """
-    drivers = [part.host["driver"] for part in parts]
-    share = slice(process * envs, (process + 1) * envs)
-    counts = [len(d["score"]) for d in drivers]
-    if sum(counts) < share.stop:
-        raise UserError(f"the checkpoint lacks environments {share.start} to {share.stop - 1}")
-    names = {k for k in parts[0].arrays if k.startswith("policy_")}  # all [E, ...]
-    arrays = {k: np.concatenate([part.arrays[k] for part in parts])[share] for k in names}
-    host = {
-        "calls": drivers[0]["calls"],
-        # Only the sum over processes has a meaning.
-        "policy_steps": sum(d["policy_steps"] for d in drivers) if process == 0 else 0,
-        "score": np.concatenate([d["score"] for d in drivers])[share],
-        "length": np.concatenate([d["length"] for d in drivers])[share],
-        "logs": _join([d["logs"] for d in drivers], counts, 1, 0.0, share),
-    }
-    if "begun" in drivers[0]:  # on the device, where the arrays are their state
-        return arrays, host | {"begun": [each for d in drivers for each in d["begun"]][share]}
-    return arrays, host | {
-        "records": _join([d["records"] for d in drivers], counts, 0, np.nan, share),
-        "envs": {
-            "environments": [each for d in drivers for each in d["envs"]["environments"]][share],
-            "records": _join([d["envs"]["records"] for d in drivers], counts, 0, np.nan, share),
-            "restarts": 0 if process else sum(d["envs"].get("restarts", 0) for d in drivers),
-        },
-    }
-
-
-def _join(
-    trees: Sequence[dict[str, np.ndarray]],
-    counts: Sequence[int],
-    axis: int,
-    missing: float,
-    share: slice,
-) -> dict[str, np.ndarray]:
-    """Concatenate by key along the environments' axis; `log/…` keys may be in some parts only."""
-    lead = (2,) * axis
-    return {
-        key: np.concatenate(
-            [
-                tree[key] if key in tree else np.full((*lead, count), missing)
-                for tree, count in zip(trees, counts, strict=True)
-            ],
-            axis,
-        )[(slice(None),) * axis + (share,)]
-        for key in sorted({key for tree in trees for key in tree})
-    }

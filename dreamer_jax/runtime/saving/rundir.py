@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dreamer_jax.errors import UserError
+from dreamer_jax.files import replacing
+from dreamer_jax.types import Space, Spaces
 
 # Changing these does not change what an update computes, so a resumed run may.
 FREE = (
@@ -32,6 +35,11 @@ class RunDir(NamedTuple):
     def config(self) -> Path:
         """The complete config as JSON."""
         return self.root / "config.json"
+
+    @property
+    def spaces(self) -> Path:
+        """Observation and action spaces as JSON, so that an agent acts without its simulator."""
+        return self.root / "spaces.json"
 
     @property
     def metrics(self) -> Path:
@@ -99,26 +107,25 @@ def check_config(rundir: RunDir, config: Mapping[str, Any]) -> None:
         )
 
 
-def claim(rundir: RunDir, config: Mapping[str, Any]) -> None:
-    """Write the config of a run.
+def claim(rundir: RunDir, config: Mapping[str, Any], spaces: Spaces) -> None:
+    """Write the config and the spaces of a run.
 
     Args:
         rundir: Locked by this process.
         config: Plain nested config.
+        spaces: Of its experience.
 
     Raises:
         UserError: As `check_config` does, or if it cannot be written.
     """
     check_config(rundir, config)
-    temp = rundir.config.with_suffix(".tmp")
+    texts = {rundir.spaces: _spaces_table(spaces), rundir.config: config}
     try:
-        with temp.open("w", encoding="utf-8") as file:
-            json.dump(config, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, rundir.config)
+        for path, value in texts.items():
+            with replacing(path) as temp:
+                temp.write_text(json.dumps(value, indent=2), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write {rundir.config}: {error}; make room there") from error
+        raise UserError(f"cannot write in {rundir.root}: {error}; make room there") from error
 
 
 def read_config(rundir: RunDir) -> dict[str, Any]:
@@ -129,10 +136,54 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
     """
     if not rundir.config.is_file():
         raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
+    return _read_object(rundir.config)
+
+
+def read_spaces(rundir: RunDir) -> Spaces:
+    """Return the spaces of a run's experience.
+
+    Raises:
+        UserError: If there are none, or they cannot be read.
+    """
+    if not rundir.spaces.is_file():
+        raise UserError(f"{rundir.root} lacks spaces.json; start the run once more to write it")
+    table = _read_object(rundir.spaces)
     try:
-        config = json.loads(rundir.config.read_text(encoding="utf-8"))
+        obs, action = ({k: _space(v) for k, v in table[name].items()} for name in Spaces._fields)
+        return Spaces(obs, action)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{rundir.spaces} does not describe spaces ({error}); restore it"
+        ) from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{rundir.config} is not JSON; restore it or start a new run") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{rundir.config} holds no options; restore it or start a new run")
-    return config
+        raise UserError(f"{path} is not JSON; restore it or start a new run") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no options; restore it or start a new run")
+    return found
+
+
+def _spaces_table(spaces: Spaces) -> dict[str, Any]:
+    """Return spaces as plain values, the inverse of `_space` for each."""
+    return {
+        name: {
+            key: {"dtype": space.dtype.name, "shape": list(space.shape), "classes": space.classes}
+            for key, space in each.items()
+        }
+        for name, each in spaces._asdict().items()
+    }
+
+
+def _space(entry: Mapping[str, Any]) -> Space:
+    shape, classes = entry["shape"], entry["classes"]
+    whole = [*shape, *([] if classes is None else [classes])]
+    if not all(isinstance(size, int) and 0 <= size < 2**31 for size in whole):
+        raise ValueError(f"shape {shape} with {classes} classes")
+    dtype = np.dtype(str(entry["dtype"]))
+    if dtype.kind not in "biuf":
+        raise ValueError(f"dtype {dtype}")
+    return Space(dtype, tuple(shape), classes)

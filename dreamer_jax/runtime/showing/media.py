@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -118,6 +118,25 @@ def write_png(path: Path, image: np.ndarray) -> None:
         raise _missing("Pillow") from error
     with replacing(path) as temp:
         Image.fromarray(image).save(temp, format="PNG")
+
+
+def write_gif(file: BinaryIO, frames: np.ndarray, fps: int) -> None:
+    """Write an animated picture that repeats for ever.
+
+    Args:
+        file: Open for writing bytes.
+        frames: `[T, h, w, 3]` uint8, T ≥ 1.
+        fps: Frames per second.
+
+    Raises:
+        MissingPackage: If Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise _missing("Pillow") from error
+    first, *later = (Image.fromarray(frame) for frame in frames)
+    first.save(file, "GIF", save_all=True, append_images=later, duration=1000 / fps, loop=0)
 
 
 def learning_curve(

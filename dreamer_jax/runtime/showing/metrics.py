@@ -15,24 +15,17 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from dreamer_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from dreamer_jax.runtime.showing.outputs import Output
+
 Row = Mapping[str, float | int]
 How = Literal["mean", "sum", "min", "max", "last"]
-
-
-class Output(Protocol):
-    """Something that takes rows."""
-
-    def write(self, row: Row) -> None:
-        """Take one row."""
-        ...
-
-    def close(self) -> None:
-        """Flush and release; nothing is written afterwards."""
-        ...
 
 
 class Metrics:
@@ -95,6 +88,16 @@ class Metrics:
                 self._warn(f"metrics of step {policy_steps} could not be written: {error}")
         return row
 
+    def show_picture(self, name: str, image: np.ndarray, policy_steps: int) -> None:
+        """Hand a picture `[h, w, 3]` uint8 to the outputs."""
+        for output in self._outputs:
+            output.picture(name, image, policy_steps)
+
+    def show_video(self, name: str, frames: np.ndarray, policy_steps: int) -> None:
+        """Hand a video `[T, h, w, 3]` uint8 to the outputs."""
+        for output in self._outputs:
+            output.video(name, frames, policy_steps)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint between two writes must hold."""
         return {name: list(entry) for name, entry in self._pending.items()}
@@ -149,6 +152,12 @@ class JsonlOutput:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 
+    def picture(self, name: str, image: np.ndarray, policy_steps: int) -> None:
+        """Leave pictures to the others."""
+
+    def video(self, name: str, frames: np.ndarray, policy_steps: int) -> None:
+        """Leave videos to the others."""
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -183,35 +192,3 @@ def _truncate(path: Path, resume_at: Mapping[str, int]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temp, path)
-
-
-class TensorBoardOutput:
-    """TensorBoard events over policy steps; values that are not finite are left out.
-
-    Args:
-        logdir: Directory of the event files.
-        resume_at: As for `JsonlOutput`; TensorBoard then hides what a crash had already written.
-
-    Raises:
-        UserError: If tensorboardX is not installed.
-    """
-
-    def __init__(self, logdir: Path, resume_at: Mapping[str, int] | None = None) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise UserError(
-                "TensorBoard output needs tensorboardX: pip install 'dreamer-jax[log]'"
-            ) from error
-        purge_step = resume_at["policy_steps"] + 1 if resume_at else None
-        self._writer = SummaryWriter(str(logdir), purge_step=purge_step)
-
-    def write(self, row: Row) -> None:
-        """Add every scalar at `row["policy_steps"]`."""
-        for name, value in row.items():
-            if math.isfinite(value):
-                self._writer.add_scalar(name, value, int(row["policy_steps"]))
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()

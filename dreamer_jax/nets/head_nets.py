@@ -1,7 +1,7 @@
-"""Heads on the model state: an MLP trunk and one output layer (SPEC 5). Outputs are raw, float32.
+"""Networks of heads: an MLP trunk on the model state and one output layer (docs/algorithm.md 5).
 
-What the numbers mean (two-hot bins, Bernoulli, action distributions) is `ops/` and
-`distributions.py`; a module here only holds parameters.
+Outputs are raw, float32. What the numbers mean (two-hot bins, Bernoulli, action distributions) is
+`heads/` and `distributions.py`; a module here only holds parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dreamer_jax.types import Space
 Outputs = dict[str, jax.Array | tuple[jax.Array, jax.Array]]
 
 
-class Head(nn.Module):
+class HeadNet(nn.Module):
     """A head with one output vector: reward and critic logits, the continue logit."""
 
     layers: int
@@ -34,7 +34,7 @@ class Head(nn.Module):
         return Dense(self.outputs, self.dtype, self.outscale, name="out")(x).astype(jnp.float32)
 
 
-class ActorHead(nn.Module):
+class ActorNet(nn.Module):
     """Parameters of the action distribution, per action key.
 
     Continuous keys: `mean = tanh(·)`, `std = (max − min)·σ(· + 2) + min`; the sample is not

@@ -1,0 +1,70 @@
+"""States of drivers, dealt to another number of processes.
+
+Environments of all processes, in the order of the processes, are numbered from 0. A process of the
+resumed run takes an equal, contiguous share of these numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.source import State
+
+
+def deal_arrays(states: Sequence[State], share: slice) -> dict[str, np.ndarray]:
+    """Return the rows of a share, of arrays `[E, ...]` that every process saved by one name."""
+    names = states[0][0]
+    return {k: np.concatenate([arrays[k] for arrays, _ in states])[share] for k in names}
+
+
+def deal_tally(hosts: Sequence[dict[str, Any]], process: int, share: slice) -> dict[str, Any]:
+    """Return calls and sums of the open episodes of a share.
+
+    Raises:
+        UserError: If there are too few environments.
+    """
+    counts = [len(host["score"]) for host in hosts]
+    if sum(counts) < share.stop:
+        raise UserError(f"the checkpoint lacks environments {share.start} to {share.stop - 1}")
+    return {
+        "calls": hosts[0]["calls"],
+        # Only the sum over processes has a meaning.
+        "policy_steps": 0 if process else sum(host["policy_steps"] for host in hosts),
+        "score": np.concatenate([host["score"] for host in hosts])[share],
+        "length": np.concatenate([host["length"] for host in hosts])[share],
+        "logs": join_rows([host["logs"] for host in hosts], counts, share, axis=1, missing=0.0),
+    }
+
+
+def join_rows(
+    trees: Sequence[dict[str, np.ndarray]],
+    counts: Sequence[int],
+    share: slice,
+    *,
+    axis: int = 0,
+    missing: float = np.nan,
+) -> dict[str, np.ndarray]:
+    """Join arrays by key along the axis of environments, and return a share of them.
+
+    Args:
+        trees: Of every process. `log/…` keys may be in some of them only.
+        counts: Environments of every process.
+        share: Of the joined environments.
+        axis: Of environments.
+        missing: Stands for what a process lacks.
+    """
+    lead = (2,) * axis
+    return {
+        key: np.concatenate(
+            [
+                tree[key] if key in tree else np.full((*lead, count), missing)
+                for tree, count in zip(trees, counts, strict=True)
+            ],
+            axis,
+        )[(slice(None),) * axis + (share,)]
+        for key in sorted({key for tree in trees for key in tree})
+    }

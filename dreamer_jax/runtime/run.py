@@ -1,0 +1,100 @@
+"""A whole run: from a config and a directory to a trained, evaluated agent.
+
+The command line and `dreamer_jax.run_training` both come here.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import debug_nans
+from dreamer_jax.errors import FINISHED, RESUMABLE, RunFault
+from dreamer_jax.runtime.assemble import assemble
+from dreamer_jax.runtime.evaluation import describe
+from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
+from dreamer_jax.runtime.saving.lock import RunLock
+from dreamer_jax.runtime.saving.rundir import RunDir, check_config, claim
+from dreamer_jax.runtime.showing.media import learning_curve, without_pictures, write_video
+from dreamer_jax.runtime.showing.metrics import read_rows
+from dreamer_jax.runtime.signals import StopRequest
+from dreamer_jax.runtime.training import Training
+
+VIDEO_FPS = 30
+
+
+def run_training(config: ConfigDict, logdir: Path) -> int:
+    """Train as the command line does; return 0 when finished, 75 when stopped but resumable.
+
+    Raises:
+        UserError: If the config, the environment or the directory cannot be used.
+    """
+    size, rundir, plain = find_size(config.size), RunDir(logdir), config.to_dict()
+    check_limits(config, size)
+    check_config(rundir, plain)
+    # Whatever a person got wrong shows up before anything is written.
+    parts = assemble(config, size, rundir)
+    try:
+        training = Training(parts)
+    except BaseException:
+        parts.origin.close()
+        raise
+    try:
+        first = parts.process == 0  # speaks and writes for all
+        lock = RunLock(logdir) if first else nullcontext()
+        with lock, StopRequest() as stop, debug_nans(config.debug_nans):
+            print(parts.describe(), flush=True)
+            if training.restore() and first:
+                print(f"continuing after {parts.agreement.policy_steps:,} policy steps")
+            if first:
+                claim(rundir, plain, parts.origin.spaces)
+            finished = training.run(stop)
+            if finished and config.evaluation.episodes:
+                finish(training)
+            check_saved(training.checkpoints)
+            if not finished and first:
+                print(f"stopped; the same command with --logdir={logdir} continues")
+            return FINISHED if finished else RESUMABLE
+    except KeyboardInterrupt:
+        training.checkpoints.abandon()
+        raise
+    finally:
+        training.close()
+
+
+def check_saved(checkpoints: Checkpointer) -> None:
+    """Check that the newest checkpoint is that of the end, to resume from or to load.
+
+    Raises:
+        RunFault: If the disk did not take it.
+        Exception: If saving failed otherwise.
+    """
+    error = checkpoints.last_error
+    if isinstance(error, OSError):
+        older = checkpoints.history()
+        raise RunFault(
+            f"the last checkpoint was not saved ({error}); make room, and the same command "
+            + (f"goes on from update {older[0]}" if older else "starts anew")
+        ) from error
+    if error is not None:
+        raise error
+
+
+def finish(training: Training) -> None:
+    """Evaluate, and leave score, learning curve and video for people to look at."""
+    result, rundir = training.evaluate(), training.parts.rundir
+    if result is None:
+        return
+    curve, video = rundir.media / "learning_curve.png", rundir.media / "evaluation.mp4"
+    with without_pictures(print):
+        learning_curve(curve, {"": read_rows(rundir.metrics)}, training.parts.config.task)
+        print(f"learning curve: {curve}")
+    if result.frames is not None:
+        with without_pictures(print):
+            write_video(video, result.frames, VIDEO_FPS)
+            print(f"video: {video}")
+    print(f"greedy evaluation: {describe(result.scores)}", flush=True)
