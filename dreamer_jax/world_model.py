@@ -135,11 +135,11 @@ class WorldModel:
         self, params: Params, observed: Observed, batch: Batch
     ) -> tuple[Losses, Quantities]:
         losses, quantities = self.dynamics.losses(params["dynamics"], observed.filtered)
+        for name, (head, target) in self.heads.items():
+            losses[name] = head(params[name], observed.feat).loss(target(batch))
         for name, objective in self.objectives.items():
             more, seen = objective.losses(params[name], observed, batch)
             losses, quantities = losses | more, quantities | seen
-        for name, (head, target) in self.heads.items():
-            losses[name] = head(params[name], observed.feat).loss(target(batch))
         return losses, quantities
 
     def predict(self, name: str, params: Params, feat: jax.Array) -> jax.Array:

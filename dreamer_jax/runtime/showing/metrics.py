@@ -15,16 +15,13 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.showing.output import Output, Row
 
-if TYPE_CHECKING:
-    from dreamer_jax.runtime.showing.outputs import Output
-
-Row = Mapping[str, float | int]
 How = Literal["mean", "sum", "min", "max", "last"]
 
 

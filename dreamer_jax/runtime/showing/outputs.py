@@ -8,37 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dreamer_jax.named import find_named
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.showing.media import without_pictures, write_png, write_video
-from dreamer_jax.runtime.showing.metrics import JsonlOutput, Row
+from dreamer_jax.runtime.showing.metrics import JsonlOutput
+from dreamer_jax.runtime.showing.output import Output, Row
 from dreamer_jax.runtime.showing.tensorboard import TensorBoardOutput
 
 FPS = 15  # of videos
-
-
-class Output(Protocol):
-    """Something that takes rows of metrics, pictures and videos, at the step of the newest row."""
-
-    def write(self, row: Row) -> None:
-        """Take one row: the three counters, and scalars by name."""
-        ...
-
-    def picture(self, name: str, image: np.ndarray, policy_steps: int) -> None:
-        """Take a picture `[h, w, 3]` uint8."""
-        ...
-
-    def video(self, name: str, frames: np.ndarray, policy_steps: int) -> None:
-        """Take a video `[T, h, w, 3]` uint8."""
-        ...
-
-    def close(self) -> None:
-        """Flush and release; nothing is written afterwards."""
-        ...
 
 
 class MediaOutput:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.showing.media import without_pictures, write_gif
-from dreamer_jax.runtime.showing.metrics import Row
+from dreamer_jax.runtime.showing.output import Row
 
 FPS = 15  # of videos
 
