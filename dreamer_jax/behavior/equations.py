@@ -58,8 +58,9 @@ class Reinforce:
 def actor_loss(
     loss: ActorLoss, policy: ActionDistribution, targets: Targets, entropy_scale: float
 ) -> jax.Array:
-    """Return `sg(weight)·(loss − η·entropy)` `[n]`."""
-    return sg(targets.weight) * (loss(policy, targets) - entropy_scale * policy.total_entropy())
+    """Return `−sg(weight)·(gain + η·entropy)` `[n]`, where the gain is the negated loss."""
+    gain = -loss(policy, targets)
+    return sg(targets.weight) * -(gain + entropy_scale * policy.total_entropy())
 
 
 def critic_loss(value: Prediction, targets: Targets, slow_regularizer: float) -> jax.Array:
