@@ -73,6 +73,12 @@ class Spaces(NamedTuple):
     action: dict[str, Space]
 
 
+SIGNAL_SPACES = {
+    "reward": Space(np.dtype(np.float32), ()),
+    **{flag: Space(np.dtype(bool), ()) for flag in FLAGS},
+}
+
+
 class Latent(NamedTuple):
     """State of the latent dynamics."""
 

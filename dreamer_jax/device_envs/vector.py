@@ -18,7 +18,7 @@ import numpy as np
 from dreamer_jax.device_envs.protocol import DeviceEnv, Record, State
 from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.errors import UserError
-from dreamer_jax.types import FLAGS, Space
+from dreamer_jax.types import SIGNAL_SPACES
 
 
 def episode_key(seed: Any) -> jax.Array:
@@ -131,8 +131,7 @@ def check_types(env: DeviceEnv) -> list[str]:
             f"({before.get(changed[0])} and {later.get(changed[0])}); both must return the same "
             "structure, shapes and dtypes"
         )
-    flag = Space(np.dtype(bool), ())
-    wanted = {**spaces.obs, "reward": Space(np.dtype(np.float32), ()), **dict.fromkeys(FLAGS, flag)}
+    wanted = spaces.obs | SIGNAL_SPACES
     expected = {key: f"{space.dtype}{list(space.shape)}" for key, space in wanted.items()}
     logs = sorted(key for key in {*first, *record} if key.startswith("log/"))
     for method, given in (("reset", first), ("step", record)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_jax.types import FLAGS, SIGNALS, Record, Space
+from dreamer_jax.types import SIGNAL_SPACES, SIGNALS, Record, Space
 
 
 def reset_problems(record: Record) -> Iterator[str]:
@@ -37,9 +37,7 @@ def end_problems(record: Record, step: int, inner: bool) -> Iterator[str]:
 
 def record_problems(record: Mapping[str, Any], spaces: dict[str, Space]) -> Iterator[str]:
     """Yield keys, types, shapes and values that the observation spaces rule out."""
-    expected = dict(spaces)
-    expected["reward"] = Space(np.dtype(np.float32), ())
-    expected |= {key: Space(np.dtype(np.bool_), (), 2) for key in FLAGS}
+    expected = spaces | SIGNAL_SPACES
     for key in sorted(expected.keys() - record.keys()):
         yield f"{key!r} is missing from a record"
     for key in sorted(record.keys() - expected.keys()):

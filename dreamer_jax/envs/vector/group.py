@@ -18,7 +18,7 @@ from dreamer_jax.envs.faults import Fault, Kind
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.values import check_same_spaces, fields, store
 from dreamer_jax.errors import InvalidValueError, RecordError, UserError
-from dreamer_jax.types import FLAGS, Record, Space, Spaces
+from dreamer_jax.types import SIGNAL_SPACES, Record, Space, Spaces
 
 # `log/` values of one step: (environment, key, value).
 Logs = list[tuple[int, str, float]]
@@ -95,8 +95,7 @@ class Group(Protocol):
 
 def record_spaces(spaces: Spaces) -> dict[str, Space]:
     """Return what every record holds: the observation keys and the signals."""
-    flag = Space(np.dtype(np.bool_), ())
-    return {**spaces.obs, "reward": Space(np.dtype(np.float32), ()), **dict.fromkeys(FLAGS, flag)}
+    return {**spaces.obs, **SIGNAL_SPACES}
 
 
 def add_logs(records: dict[str, np.ndarray], logs: Logs, number: int) -> dict[str, np.ndarray]:
