@@ -39,6 +39,7 @@ from dreamer_jax.types import Record, Space, Spaces
 # How an action is described: by a number of choices, or by lower and upper bounds.
 Choice = int | tuple[Any, Any]
 
+_UNSEEDED = "reset takes no seed, so that no episode can be repeated; name a parameter of it seed"
 _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -92,12 +93,15 @@ class FunctionEnv:
         self._render, self._close = (
             _function(simulator, name, lambda: None) for name in ("render", "close")
         )
-        self._reset_with = _seeding(self._reset)
+        seeded = _seeded(self._reset)
+        self._reset_with = seeded or (lambda _: self._reset())
         single = not isinstance(action, Mapping)
         choices: Mapping[str, Choice] = {"action": action} if single else action  # type: ignore
         acted = {key: _action(key, choice) for key, choice in choices.items()}
         self._to_simulator = {key: each.convert for key, each in acted.items()}
         self.notes = [note for each in acted.values() for note in each.notes]
+        if seeded is None:
+            self.notes.append(_UNSEEDED)
         self._single = single
         observation = self._first(0)
         self._name = _single_name(observation)
@@ -165,8 +169,11 @@ def _function(simulator: Any, name: str, absent: Callable[..., Any] | None = Non
     return found
 
 
-def _seeding(reset: Callable[..., Any]) -> Callable[[int], Any]:
+def _seeded(reset: Callable[..., Any]) -> Callable[[int], Any] | None:
     """Return `reset` as a function of the seed, which no parameter of another meaning gets.
+
+    Returns:
+        None if it takes no seed.
 
     Raises:
         UserError: If it needs anything else.
@@ -174,7 +181,7 @@ def _seeding(reset: Callable[..., Any]) -> Callable[[int], Any]:
     try:
         parameters = list(inspect.signature(reset).parameters.values())
     except ValueError:  # of compiled functions without a signature
-        return lambda _: reset()
+        return None
     kinds = {parameter.kind for parameter in parameters}
     single = [parameter for parameter in parameters if parameter.kind not in _ANY_NUMBER]
     needed = [parameter for parameter in single if parameter.default is parameter.empty]
@@ -185,7 +192,7 @@ def _seeding(reset: Callable[..., Any]) -> Callable[[int], Any]:
     if taker is None:
         if inspect.Parameter.VAR_KEYWORD in kinds:
             return lambda seed: reset(seed=seed)
-        return reset if inspect.Parameter.VAR_POSITIONAL in kinds else lambda _: reset()
+        return reset if inspect.Parameter.VAR_POSITIONAL in kinds else None
     if taker.kind is taker.POSITIONAL_ONLY:
         return reset
     name = taker.name

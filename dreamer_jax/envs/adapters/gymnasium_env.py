@@ -67,8 +67,6 @@ def make(
         env = gymnasium.make(
             spec.id, max_episode_steps=time_limit, disable_env_checker=True, **kwargs
         )
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise UserError(f"gymnasium:{name} needs another package: {error}") from error
     except gymnasium.error.DeprecatedEnv as error:
         raise unknown_id(spec.id, error) from error
     except ModuleNotFoundError as error:
@@ -76,6 +74,8 @@ def make(
             f"gymnasium:{name} needs the package {error.name!r}, which is not installed: "
             f"{remedy(spec, error)}"
         ) from error
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+        raise UserError(f"gymnasium:{name} needs another package: {error}") from error
     return wrap(
         GymnasiumEnv(env), repeat=repeat, size=size, fit=fit, stack=stack, fill_missing=fill_missing
     )

@@ -246,6 +246,13 @@ def test_the_seed_goes_where_it_is_asked_for_and_nowhere_else(reset, expected):
     assert seeded_by(reset) == expected
 
 
+@pytest.mark.parametrize(("reset", "told"), [(lambda level=1: level, True), (abs, False)])
+def test_a_simulator_that_takes_no_seed_is_told(reset, told):
+    env = from_functions({"reset": reset, "step": lambda _: (0.0, 0.0, False)}, action=2)
+    note = "reset takes no seed, so that no episode can be repeated; name a parameter of it seed"
+    assert env.notes == ([note] if told else [])
+
+
 def test_a_reset_that_needs_more_than_the_seed_says_so():
     simulator = functions(0.0, ()) | {"reset": lambda seed, level: seed + level}
     with pytest.raises(

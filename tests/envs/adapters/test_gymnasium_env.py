@@ -435,7 +435,6 @@ def test_a_missing_package_is_named_with_what_brings_it(registering, monkeypatch
     monkeypatch.setitem(sys.modules, "imageio", None)
     with pytest.raises(UserError, match=r"needs the package 'imageio'.*\"gymnasium\[mujoco\]\""):
         make_env("gymnasium:Ant-v5")
-    monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(UserError, match=r"'surely_not_installed'.*: pip install surely_not_inst"):
         make_env(f"{registering}:MyNeedy-v0")
 
