@@ -282,5 +282,5 @@ def test_a_reward_of_one_element_is_its_number():
 
 def test_what_was_added_to_a_missing_bound_is_told():
     env = from_functions(functions(0.0, ()), action={"push": (0.0, np.inf), "turn": (-1.0, 1.0)})
-    (note,) = env.notes
+    note = env.notes[0]
     assert note.startswith("action 'push' lacks a bound; the agent acts in 0 … 2")
