@@ -9,6 +9,7 @@ reset record.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -64,6 +65,9 @@ class DeviceVectorEnv:
         """Return the seeds of episodes first … first + number − 1 of an environment."""
         episodes = range(first, first + number)
         return [episode_seed(self._seed, self._process, environment, k) for k in episodes]
+
+    def forgive_failures(self, when: Callable[[], bool]) -> None:
+        """Do nothing, where the host's environments would not count failures; see `restarts`."""
 
     def reset(self, seeds: jax.Array) -> tuple[State, Record]:
         """Start the episodes of `seeds [E]`; return states and records `[E, ...]`."""
