@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -53,11 +54,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def describe(task: str, env: Env) -> None:
     """Print the keys of an environment and what one of its steps costs, and close it."""
+    # What is wrong with a step or with closing, the examination says.
     try:
-        print(f"{task}: {1e6 * step_seconds(env):.0f} µs a step, action repeat {env.repeat}")
-        for kind, spaces in (("observation", env.spaces.obs), ("action", env.spaces.action)):
-            print_spaces(kind, spaces)
-    finally:
+        cost = f"{1e6 * step_seconds(env):.0f} µs a step"
+    except (Exception, SystemExit):  # simulators leave by sys.exit, too
+        cost = "no step could be timed"
+    print(f"{task}: {cost}, action repeat {env.repeat}")
+    for kind, spaces in (("observation", env.spaces.obs), ("action", env.spaces.action)):
+        print_spaces(kind, spaces)
+    with suppress(Exception, SystemExit):
         env.close()
 
 

@@ -9,6 +9,7 @@ reset record.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from dreamer_jax.device_envs.protocol import DeviceEnv, Record, State
 from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.errors import UserError
 from dreamer_jax.masks import widen
-from dreamer_jax.types import FLAGS, Space
+from dreamer_jax.types import SIGNAL_SPACES
 
 
 def episode_key(seed: Any) -> jax.Array:
@@ -65,6 +66,9 @@ class DeviceVectorEnv:
         """Return the seeds of episodes first … first + number − 1 of an environment."""
         episodes = range(first, first + number)
         return [episode_seed(self._seed, self._process, environment, k) for k in episodes]
+
+    def forgive_failures(self, when: Callable[[], bool]) -> None:
+        """Do nothing, where the host's environments would not count failures; see `restarts`."""
 
     def reset(self, seeds: jax.Array) -> tuple[State, Record]:
         """Start the episodes of `seeds [E]`; return states and records `[E, ...]`."""
@@ -132,8 +136,7 @@ def check_types(env: DeviceEnv) -> list[str]:
             f"({before.get(changed[0])} and {later.get(changed[0])}); both must return the same "
             "structure, shapes and dtypes"
         )
-    flag = Space(np.dtype(bool), ())
-    wanted = {**spaces.obs, "reward": Space(np.dtype(np.float32), ()), **dict.fromkeys(FLAGS, flag)}
+    wanted = spaces.obs | SIGNAL_SPACES
     expected = {key: f"{space.dtype}{list(space.shape)}" for key, space in wanted.items()}
     logs = sorted(key for key in {*first, *record} if key.startswith("log/"))
     for method, given in (("reset", first), ("step", record)):

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from dreamer_jax.errors import UserError
 
 _LONGEST = 1_000_000  # seconds that the system can be told to wait
-
+_MOST_FORGIVEN = 100
 
 Kind = Literal["failure", "value", "record"]
 
@@ -31,6 +31,11 @@ class Fault(NamedTuple):
         """The environments in words."""
         first, *others = self.environments
         return f"environments {first} to {others[-1]}" if others else f"environment {first}"
+
+    @property
+    def told(self) -> str:
+        """Where and what, in one line."""
+        return f"{self.where}: {' '.join(self.report.split())}"
 
     def shifted(self, by: int) -> Fault:
         """Count the environments from another one."""
@@ -81,10 +86,16 @@ class Restarts:
     Args:
         policy: How many are allowed.
         warn: Told about each in a line.
+
+    Attributes:
+        count: Failures that count.
+        stopping: Whether a stop was asked for; what fails then, the stop may have ended.
     """
 
     def __init__(self, policy: FaultPolicy, warn: Callable[[str], None]) -> None:
         self.count = 0
+        self.stopping: Callable[[], bool] = lambda: False
+        self._forgiven = 0
         self._policy, self._warn = policy, warn
 
     def add(self, fault: Fault) -> None:
@@ -101,14 +112,17 @@ class Restarts:
                 f"{fault.where}: {fault.report}; mend it in the environment, or drop such episodes "
                 "with --config.faults.invalid_values=drop"
             )
-        if self.count >= self._policy.restarts:
+        reason = fault.report.strip().splitlines()[-1]
+        # Even a stop ends if nothing can be built again.
+        if self.stopping() and self._forgiven < _MOST_FORGIVEN:
+            self._forgiven += 1
+            counted = "not counted: a stop was asked for"
+        elif self.count < self._policy.restarts:
+            self.count += 1
+            counted = f"failure {self.count} of {self._policy.restarts}"
+        else:
             raise EnvironmentFault(
                 f"{fault.where} failed, and the {self._policy.restarts} restarts that "
                 f"config.faults.restarts allows are used up:\n{fault.report}"
             )
-        self.count += 1
-        reason = fault.report.strip().splitlines()[-1]
-        self._warn(
-            f"{fault.where}: {reason}; episode closed, next one begun "
-            f"(failure {self.count} of {self._policy.restarts})"
-        )
+        self._warn(f"{fault.where}: {reason}; episode closed, next one begun ({counted})")

@@ -18,6 +18,7 @@ from dreamer_jax.envs.adapters.wrappers import wrap
 from dreamer_jax.envs.naming import check_names, check_options, unknown_name
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
+from dreamer_jax.types import Spaces
 
 # Options of the wrappers, for environments whose constructor does not take them itself.
 _WRAPPER_OPTIONS = ("repeat", "time_limit", "size", "fit", "stack", "fill_missing")
@@ -58,8 +59,8 @@ def make_env(task: str, **options: Any) -> Env:
             `stack` and `fill_missing`.
 
     Raises:
-        UserError: For an unknown task or option, a package that is not installed, or keys that
-            cannot stand in a record.
+        UserError: For an unknown task or option, a package that is not installed, keys that cannot
+            stand in a record, or nothing to see or to do.
     """
     suite, colon, name = task.partition(":")
     if not (suite and colon and name):
@@ -80,6 +81,7 @@ def make_env(task: str, **options: Any) -> Env:
     else:
         env = _make_own(suite, name, options)
     check_names(task, env.spaces)
+    _check_filled(task, env.spaces)
     return env
 
 
@@ -96,6 +98,15 @@ def in_jax(task: str) -> bool:
     """Return whether `task` may be written in JAX; of one's own, only the constructor can tell."""
     suite = task.partition(":")[0]
     return suite not in _SUITES or _SUITES[suite].in_jax
+
+
+def _check_filled(task: str, spaces: Spaces) -> None:
+    """Check that there is anything to see and to do; single keys may be empty."""
+    for kind, keys in (("observation", spaces.obs), ("action", spaces.action)):
+        if all(0 in space.shape for space in keys.values()):
+            names = ", ".join(map(repr, keys))
+            found = f"{names} has no elements" if keys else "there are no keys"
+            raise UserError(f"{task} has no {kind}: {found}; an agent needs at least one number")
 
 
 def _import_suite(suite: str) -> ModuleType:

@@ -55,6 +55,13 @@ class Snapshots(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """An environment whose adapter has decided something that a person should know."""
+
+    notes: list[str]
+    """Lines that `check` prints."""
+
+
 def signals(
     reward: float = 0.0, is_first: bool = False, is_last: bool = False, is_terminal: bool = False
 ) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dreamer_jax.__main__ import run
+from dreamer_jax.envs.adapters.functions import from_functions
 from dreamer_jax.envs.suites.testing import Mixed
 from dreamer_jax.errors import UserError
 
@@ -87,3 +88,102 @@ def test_a_task_is_needed(arguments):
 def test_counts_are_at_least_one(option):
     with pytest.raises(UserError, match=f"--{option}=0; it must be at least 1"):
         run(["check", "testing:mixed", f"--{option}=0"])
+
+
+class Nothing(Mixed):
+    """Forgets what a method returns."""
+
+    def __init__(self, method):
+        super().__init__(length=5)
+        setattr(self, method, lambda *_: None)
+
+
+class Raising(Mixed):
+    """Breaks in a method."""
+
+    def __init__(self, method):
+        super().__init__(length=5)
+        self._method = method
+
+    def step(self, action):
+        if self._method == "step":
+            raise KeyError("no such level")
+        return super().step(action)
+
+    def close(self):
+        if self._method == "close":
+            raise OSError("no such window")
+
+
+class Odd(Mixed):
+    """Puts something odd into every record; `...` leaves the key out."""
+
+    def __init__(self, key, value):
+        super().__init__(length=5)
+        self._odd = {key: value}
+
+    def _record(self, choice, pair, record):
+        record = super()._record(choice, pair, record) | self._odd
+        return {key: value for key, value in record.items() if value is not ...}
+
+
+def _simulator(**changed):
+    functions = {"reset": lambda seed: seed % 7 / 7, "step": lambda _: (0.5, 1.0, False)}
+    return from_functions(functions | changed, action=2, time_limit=5)
+
+
+def _unbounded():
+    functions = {"reset": lambda seed: seed % 7 / 7, "step": lambda _: (0.5, 1.0, False)}
+    return from_functions(functions, action=(5.0, np.inf), time_limit=5)
+
+
+def _fraction():
+    after = iter([0, 0, 0, 0.5] * 1000)
+    return _simulator(
+        reset=lambda: np.int64(0), step=lambda _: (np.asarray(next(after)), 1.0, False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "message"),
+    [
+        (
+            lambda: Nothing("reset"),
+            1,
+            "wrong: reset returned a NoneType; it returns a record, a dict",
+        ),
+        (
+            lambda: Nothing("step"),
+            1,
+            "wrong: step returned a NoneType; it returns a record, a dict",
+        ),
+        (lambda: Raising("step"), 1, "wrong: step raised KeyError: 'no such level'"),
+        (lambda: Raising("close"), 1, "wrong: close raised OSError: no such window"),
+        (lambda: Odd("reward", None), 1, "wrong: 'reward' is a NoneType, not a NumPy value"),
+        (
+            lambda: Odd("reward", np.ones(3)),
+            1,
+            r"wrong: 'reward' has shape (3,); its space says ()",
+        ),
+        (lambda: Odd("is_last", ...), 1, "wrong: 'is_last' is missing from a record"),
+        (lambda: Odd("is_last", np.zeros(2, bool)), 1, "wrong: 'is_last' has shape (2,)"),
+        (lambda: Odd("vector", np.array(["a"] * 5)), 1, "wrong: 'vector' is <U1"),
+        (lambda: _simulator(step=lambda _: (0.5, 1.0)), 1, "wrong: step returns (observation, rew"),
+        (
+            lambda: _simulator(step=lambda _: (0.5, None, False)),
+            1,
+            "wrong: the reward is None, not",
+        ),
+        (_fraction, 1, "wrong: observation 'vector' holds 0.5, which int32 cannot hold"),
+        (_unbounded, 0, "note: action 'action' lacks a bound; the agent acts in 5 … 7; give"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_no_traceback(make, code, message, monkeypatch, capsys):
+    """Symptom: tracebacks. Cause: the step was timed before anything was checked."""
+    module = type(sys)(MODULE)
+    module.make = make
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    assert run(["check", f"{MODULE}:make"]) == code
+    out = capsys.readouterr().out
+    assert sum(line.startswith(message) for line in out.splitlines()) == 1
+    assert out.startswith(f"{MODULE}:make: ") and "  action " in out

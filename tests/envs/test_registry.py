@@ -208,3 +208,43 @@ def test_a_suite_imports_no_other_suites_packages_and_no_jax():
         assert loaded() == {"gymnasium"}, loaded()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+EMPTY = """
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+class Made(gymnasium.Env):
+    def __init__(self, seen, acted=spaces.Discrete(2)):
+        self.observation_space, self.action_space = seen, acted
+
+    def reset(self, *, seed=None, options=None): ...
+
+nothing = spaces.Box(-1, 1, (0,))
+box = lambda: Made(nothing)
+names = lambda: Made(spaces.Dict())
+still = lambda: Made(spaces.Discrete(3), nothing)
+idle = lambda: Made(spaces.Discrete(3), spaces.Dict())
+partly = lambda: Made(spaces.Dict(a=nothing, b=spaces.Discrete(3)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("box", "has no observation: 'vector' has no elements"),
+        ("names", "has no observation: there are no keys"),
+        ("still", "has no action: 'action' has no elements"),
+        ("idle", "has no action: there are no keys"),
+    ],
+)
+def test_nothing_to_see_or_to_do_is_said_before_training(name, message, tmp_path, monkeypatch):
+    """Symptom: a division by zero in training, nothing in `check`. Cause: no look at the sizes."""
+    (tmp_path / "my_empty.py").write_text(EMPTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_empty", raising=False)
+    with pytest.raises(UserError, match=f"my_empty:{name} {message}"):
+        make_env(f"my_empty:{name}")
+    assert make_env("my_empty:partly").spaces.obs["a"].shape == (0,)
+    del sys.modules["my_empty"]

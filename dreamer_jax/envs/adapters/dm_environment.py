@@ -6,15 +6,17 @@ seeds: an environment is reseeded through its `RandomState`, where it shows one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dm_env
 import numpy as np
 from dm_env import specs
 
-from dreamer_jax.envs.adapters.actions import action_range
+from dreamer_jax.envs.adapters.actions import action_range, missing_bounds
 from dreamer_jax.envs.adapters.observations import at, class_leaf, observation_leaf
+from dreamer_jax.envs.adapters.returned import reward_of
+from dreamer_jax.envs.adapters.wrappers import check_count
 from dreamer_jax.envs.spec import signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Space, Spaces
@@ -32,6 +34,7 @@ class _Acted(NamedTuple):
     name: str
     space: Space
     to_environment: Callable[[np.ndarray], np.ndarray]
+    notes: Sequence[str] = ()
 
 
 class DmEnvironment:
@@ -47,8 +50,7 @@ class DmEnvironment:
         Raises:
             UserError: For specs that a record or an action cannot hold.
         """
-        if repeat < 1:
-            raise UserError(f"repeat is {repeat}; an action is applied at least once")
+        check_count("repeat", repeat)
         self.repeat = repeat
         self._environment = environment
         self._observed: list[_Observed] = []
@@ -61,6 +63,7 @@ class DmEnvironment:
             self._observed.append(_Observed(name, path, leaf.convert))
             obs[name] = leaf.space
         self._acted = [_acted(path, spec) for path, spec in _flat(environment.action_spec())]
+        self.notes = [note for key in self._acted for note in key.notes]
         self._single = not isinstance(environment.action_spec(), Mapping | list | tuple)
         self.spaces = Spaces(obs, {key.name: key.space for key in self._acted})
 
@@ -76,7 +79,7 @@ class DmEnvironment:
         reward = 0.0
         for _ in range(self.repeat):
             timestep = self._environment.step(value)
-            reward += timestep.reward or 0.0
+            reward += 0.0 if timestep.reward is None else reward_of(timestep.reward)
             if timestep.last():
                 break
         last = timestep.last()
@@ -141,7 +144,8 @@ def _acted(path: tuple[Any, ...], spec: specs.Array) -> _Acted:
         low, high = getattr(spec, "minimum", -np.inf), getattr(spec, "maximum", np.inf)
         shape = np.broadcast_shapes(spec.shape, np.shape(low))
         space = Space(np.dtype(np.float32), shape)
-        return _Acted(name, space, action_range(np.asarray(low), np.asarray(high), dtype))
+        convert = action_range(np.asarray(low), np.asarray(high), dtype)
+        return _Acted(name, space, convert, missing_bounds(name, low, high))
     low, high = (np.unique(getattr(spec, bound, [])) for bound in ("minimum", "maximum"))
     if dtype.kind in "iu" and len(low) == len(high) == 1 and high[0] - low[0] < _MOST_CHOICES:
         space = Space(np.dtype(np.int32), spec.shape, int(high[0] - low[0]) + 1)

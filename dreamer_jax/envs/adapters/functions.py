@@ -24,12 +24,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dreamer_jax.envs.adapters.actions import action_range
+from dreamer_jax.envs.adapters.actions import action_range, missing_bounds
 from dreamer_jax.envs.adapters.observations import class_leaf, observation_leaf
+from dreamer_jax.envs.adapters.returned import described, reward_of
 from dreamer_jax.envs.adapters.wrappers import wrap
 from dreamer_jax.envs.spec import Env, signals
 from dreamer_jax.errors import RecordError, UserError
@@ -37,6 +38,9 @@ from dreamer_jax.types import Record, Space, Spaces
 
 # How an action is described: by a number of choices, or by lower and upper bounds.
 Choice = int | tuple[Any, Any]
+
+_UNSEEDED = "reset takes no seed, so that no episode can be repeated; name a parameter of it seed"
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def from_functions(
@@ -50,17 +54,21 @@ def from_functions(
 
     `reset(seed)`, or `reset()` of a simulator that takes no seeds and is then not reproducible,
     returns an observation: a number, an array, or a dict of them by name; uint8 arrays
-    `[height, width, channels]` are pictures. `step(action)` returns the next observation, the
-    reward, and `terminated`; if it can also stop for other reasons, `truncated` after that. A dict
-    after these is ignored, and so is one that `reset` returns beside the observation, as Gymnasium
-    environments do. `render()` and `close()` are called if they exist.
+    `[height, width, channels]` are pictures. The seed goes to a parameter named `seed`, otherwise
+    to the first one that has no default. Python's numbers are floats; NumPy's integers stay
+    integers, and a fraction where the first observation had one is an error.
+
+    `step(action)` returns the next observation, the reward, and `terminated`; if it can also stop
+    for other reasons, `truncated` after that. A dict after these is ignored, and so is one that
+    `reset` returns beside the observation, as Gymnasium environments do. `render()` and `close()`
+    are called if they exist.
 
     Args:
         simulator: An object, module, namespace or dict that holds the functions.
         action: What `step` takes: n for one of 0 … n − 1; (low, high), numbers or arrays, for
             floats between them; a dict of these by name if it takes a dict.
         classes: Number of classes of integers in the observation that are not quantities, by name,
-            or of the observation itself.
+            or of the observation itself; Python's integers are classes, too, where it says so.
         **wrapping: Keywords of `wrappers.wrap`, such as `time_limit` and `repeat`.
 
     Raises:
@@ -85,11 +93,15 @@ class FunctionEnv:
         self._render, self._close = (
             _function(simulator, name, lambda: None) for name in ("render", "close")
         )
-        self._seeded = _takes_an_argument(self._reset)
+        seeded = _seeded(self._reset)
+        self._reset_with = seeded or (lambda _: self._reset())
         single = not isinstance(action, Mapping)
         choices: Mapping[str, Choice] = {"action": action} if single else action  # type: ignore
-        described = {key: _action(key, choice) for key, choice in choices.items()}
-        self._to_simulator = {key: convert for key, (_, convert) in described.items()}
+        acted = {key: _action(key, choice) for key, choice in choices.items()}
+        self._to_simulator = {key: each.convert for key, each in acted.items()}
+        self.notes = [note for each in acted.values() for note in each.notes]
+        if seeded is None:
+            self.notes.append(_UNSEEDED)
         self._single = single
         observation = self._first(0)
         self._name = _single_name(observation)
@@ -100,7 +112,7 @@ class FunctionEnv:
         self._leaves = {key: _leaf(key, value, counts.get(key)) for key, value in first.items()}
         self.spaces = Spaces(
             {key: leaf.space for key, leaf in self._leaves.items()},
-            {key: space for key, (space, _) in described.items()},
+            {key: each.space for key, each in acted.items()},
         )
 
     def reset(self, seed: int) -> Record:
@@ -114,12 +126,12 @@ class FunctionEnv:
         if not isinstance(returned, tuple) or len(returned) not in (3, 4, 5):
             raise UserError(
                 "step returns (observation, reward, terminated) or (observation, reward, "
-                f"terminated, truncated), not {_described(returned)}"
+                f"terminated, truncated), not {described(returned)}"
             )
         observation, reward, terminated, *rest = returned
         truncated = bool(rest) and not isinstance(rest[0], Mapping) and bool(rest[0])
         terminal = bool(terminated)
-        flags = signals(float(reward), is_last=terminal or truncated, is_terminal=terminal)
+        flags = signals(reward_of(reward), is_last=terminal or truncated, is_terminal=terminal)
         return self._record(observation, flags)
 
     def render(self) -> np.ndarray | None:
@@ -132,7 +144,7 @@ class FunctionEnv:
         self._close()
 
     def _first(self, seed: int) -> Any:
-        observation = self._reset(seed) if self._seeded else self._reset()
+        observation = self._reset_with(seed)
         with_info = isinstance(observation, tuple) and len(observation) == 2
         return observation[0] if with_info and isinstance(observation[1], Mapping) else observation
 
@@ -153,15 +165,38 @@ def _function(simulator: Any, name: str, absent: Callable[..., Any] | None = Non
     found = simulator.get(name) if isinstance(simulator, Mapping) else None
     found = found or getattr(simulator, name, absent)
     if not callable(found):
-        raise UserError(f"the simulator {_described(simulator)} has no function {name!r}")
+        raise UserError(f"the simulator {described(simulator)} has no function {name!r}")
     return found
 
 
-def _takes_an_argument(function: Callable[..., Any]) -> bool:
+def _seeded(reset: Callable[..., Any]) -> Callable[[int], Any] | None:
+    """Return `reset` as a function of the seed, which no parameter of another meaning gets.
+
+    Returns:
+        None if it takes no seed.
+
+    Raises:
+        UserError: If it needs anything else.
+    """
     try:
-        return bool(inspect.signature(function).parameters)
+        parameters = list(inspect.signature(reset).parameters.values())
     except ValueError:  # of compiled functions without a signature
-        return False
+        return None
+    kinds = {parameter.kind for parameter in parameters}
+    single = [parameter for parameter in parameters if parameter.kind not in _ANY_NUMBER]
+    needed = [parameter for parameter in single if parameter.default is parameter.empty]
+    named = [parameter for parameter in single if parameter.name == "seed"]
+    taker = next(iter(named or needed), None)
+    if others := [parameter.name for parameter in needed if parameter is not taker]:
+        raise UserError(f"reset needs {others} beside the seed; give it a default")
+    if taker is None:
+        if inspect.Parameter.VAR_KEYWORD in kinds:
+            return lambda seed: reset(seed=seed)
+        return reset if inspect.Parameter.VAR_POSITIONAL in kinds else None
+    if taker.kind is taker.POSITIONAL_ONLY:
+        return reset
+    name = taker.name
+    return lambda seed: reset(**{name: seed})
 
 
 def _single_name(observation: Any) -> str:
@@ -176,24 +211,36 @@ def _leaf(key: str, value: Any, count: int | None) -> Any:
     array = np.asarray(value)
     if count is not None:
         return class_leaf(key, array.shape, count)
-    return observation_leaf(key, array.dtype, array.shape)
+    # 0 may be followed by 0.1: only whoever says a type of NumPy's means integers.
+    dtype = np.dtype(np.float32) if _python_integers(value) else array.dtype
+    return observation_leaf(key, dtype, array.shape)
 
 
-def _action(key: str, choice: Choice) -> tuple[Space, Callable[[np.ndarray], Any]]:
-    """Return the space of an action and what turns it into the simulator's own."""
+def _python_integers(value: Any) -> bool:
+    """Return whether a value is an integer of Python's, or sequences of them."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+class _Acted(NamedTuple):
+    """An action's space, and what turns it into the simulator's own."""
+
+    space: Space
+    convert: Callable[[np.ndarray], Any]
+    notes: list[str]
+
+
+def _action(key: str, choice: Choice) -> _Acted:
     if isinstance(choice, int) and choice >= 1:
-        return Space(np.dtype(np.int32), (), choice), int
+        return _Acted(Space(np.dtype(np.int32), (), choice), int, [])
     if isinstance(choice, tuple) and len(choice) == 2:
         low, high = np.broadcast_arrays(*(np.asarray(bound, np.float32) for bound in choice))
         if (low <= high).all():
             convert = action_range(low, high, np.dtype(np.float32))
-            return Space(np.dtype(np.float32), low.shape), convert
+            space = Space(np.dtype(np.float32), low.shape)
+            return _Acted(space, convert, missing_bounds(key, low, high))
     raise UserError(
         f"{key}={choice!r} describes no action; n stands for 0 … n − 1, (low, high) for floats "
         "between these bounds, numbers or arrays"
     )
-
-
-def _described(value: Any) -> str:
-    length = f" of {len(value)}" if isinstance(value, tuple | list) else ""
-    return f"{type(value).__name__}{length}"

@@ -14,17 +14,16 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs import registration
 
+from dreamer_jax.envs.adapters.gymnasium_ids import load_creator, registered, remedy, unknown_id
 from dreamer_jax.envs.adapters.gymnasium_spaces import action_keys, observation_keys
 from dreamer_jax.envs.adapters.observations import at
-from dreamer_jax.envs.adapters.wrappers import wrap
-from dreamer_jax.envs.naming import unknown_name, unknown_option
+from dreamer_jax.envs.adapters.returned import reward_of
+from dreamer_jax.envs.adapters.wrappers import check_count, wrap
+from dreamer_jax.envs.naming import unknown_option
 from dreamer_jax.envs.spec import Env, signals
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Spaces
-
-_UNKNOWN = (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv)
 
 
 def make(
@@ -43,7 +42,7 @@ def make(
     """Build an environment from its Gymnasium id.
 
     Args:
-        name: Gymnasium id; `module:id` imports the module that registers it first.
+        name: Gymnasium id; of `module:id`, the module is imported first, which registers the id.
         repeat: Times each action is applied; rewards are summed.
         time_limit: Length in simulator steps after which an episode is truncated; None keeps
             the registered one.
@@ -57,22 +56,26 @@ def make(
     Raises:
         UserError: For an unknown id, a missing package or an unknown option.
     """
+    check_count("time_limit", time_limit)
+    spec = registered(name)
     try:
-        spec = gymnasium.spec(name)
-        creator = registration.load_env_creator(spec.entry_point)  # type: ignore[arg-type]
-        _check_kwargs(name, creator, kwargs)
-        modes = getattr(creator, "metadata", {}).get("render_modes", ())
+        creator = load_creator(spec)
+        _check_kwargs(spec.id, creator, kwargs)
+        # Not every constructor takes the keyword.
+        if render_mode in getattr(creator, "metadata", {}).get("render_modes", ()):
+            kwargs["render_mode"] = render_mode
         env = gymnasium.make(
-            name,
-            max_episode_steps=time_limit,
-            render_mode=render_mode if render_mode in modes else None,
-            disable_env_checker=True,
-            **kwargs,
+            spec.id, max_episode_steps=time_limit, disable_env_checker=True, **kwargs
         )
-    except gymnasium.error.DependencyNotInstalled as error:
+    except gymnasium.error.DeprecatedEnv as error:
+        raise unknown_id(spec.id, error) from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"gymnasium:{name} needs the package {error.name!r}, which is not installed: "
+            f"{remedy(spec, error)}"
+        ) from error
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         raise UserError(f"gymnasium:{name} needs another package: {error}") from error
-    except _UNKNOWN as error:
-        raise unknown_name("gymnasium id", name, list(gymnasium.registry), error) from error
     return wrap(
         GymnasiumEnv(env), repeat=repeat, size=size, fit=fit, stack=stack, fill_missing=fill_missing
     )
@@ -98,27 +101,39 @@ class GymnasiumEnv:
         """Adapt `env`, which is closed with this object.
 
         Raises:
-            UserError: For spaces that a record or an action cannot hold.
+            UserError: For spaces that a record or an action cannot hold, or a `reset` that takes no
+                seed.
         """
+        _check_seeding(env)
         self._env = env
         keys = observation_keys(env.observation_space)
         action = action_keys(env.action_space)
         self._keys = [(key.name, key.path, key.leaf.convert) for key in keys]
         self._assemble = action.assemble
+        self.notes = list(action.notes)
         self.spaces = Spaces({key.name: key.leaf.space for key in keys}, action.spaces)
 
     def reset(self, seed: int) -> Record:
         """Start the episode that `seed` determines."""
-        obs, _ = self._env.reset(seed=seed)
+        try:
+            obs, _ = self._env.reset(seed=seed)
+        except (TypeError, ValueError) as error:
+            self._explain(error, "reset", "(observation, info)")
+            raise
         return self._record(obs, signals(is_first=True))
 
     def step(self, action: Mapping[str, np.ndarray]) -> Record:
         """Apply one action."""
-        obs, reward, terminated, truncated, _ = self._env.step(self._assemble(action))
+        try:
+            obs, reward, terminated, truncated, _ = self._env.step(self._assemble(action))
+        except (TypeError, ValueError) as error:
+            self._explain(error, "step", "(observation, reward, terminated, truncated, info)")
+            raise
         terminal = bool(terminated)
-        return self._record(
-            obs, signals(float(reward), is_last=terminal or bool(truncated), is_terminal=terminal)
+        flags = signals(
+            reward_of(reward), is_last=terminal or bool(truncated), is_terminal=terminal
         )
+        return self._record(obs, flags)
 
     def render(self) -> np.ndarray | None:
         """Return the environment's own picture if it was made with `rgb_array`."""
@@ -138,3 +153,40 @@ class GymnasiumEnv:
             if (value := at(obs, path)) is not None:
                 record[name] = convert(value)
         return record
+
+    def _explain(self, error: Exception, method: str, form: str) -> None:
+        """Say in words that a method returned something that could not be taken apart.
+
+        Raises:
+            UserError: If that is the error; any other is the simulator's own.
+        """
+        trace: Any = error.__traceback__
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        where = trace.tb_frame.f_globals.get("__name__", "")
+        if "unpack" in str(error) and where.startswith((__name__, "gymnasium.wrappers")):
+            raise UserError(
+                f"{method} of {type(self._env.unwrapped).__name__} returns something else than "
+                f"{form}; one written for Gym before 0.26 is wrapped by "
+                "shimmy.GymV21CompatibilityV0(env=…)"
+            ) from error
+
+
+def _check_seeding(env: gymnasium.Env) -> None:
+    """Refuse an environment or a wrapper in it whose `reset` does not take what it is given."""
+    layer: Any = env
+    given = ["seed"]
+    while layer is not None:
+        try:
+            parameters = inspect.signature(layer.reset).parameters.values()
+        except ValueError:  # of compiled functions without a signature
+            return
+        names = {parameter.name for parameter in parameters}
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        if not takes_all and (lacking := [name for name in given if name not in names]):
+            raise UserError(
+                f"reset of {type(layer).__name__} takes no {lacking[0]}; Gymnasium's is "
+                "reset(self, *, seed=None, options=None)"
+            )
+        layer = layer.env if isinstance(layer, gymnasium.Wrapper) else None
+        given = ["seed", "options"]  # as wrappers call it

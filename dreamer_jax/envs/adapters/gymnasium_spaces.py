@@ -7,13 +7,13 @@ with unequal counts one scalar key per component, because a key has one number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
-from dreamer_jax.envs.adapters.actions import action_range
+from dreamer_jax.envs.adapters.actions import action_range, missing_bounds
 from dreamer_jax.envs.adapters.observations import Leaf, class_leaf, flattened, observation_leaf
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space
@@ -35,6 +35,7 @@ class ActionKeys(NamedTuple):
 
     spaces: dict[str, Space]
     assemble: Callable[[Mapping[str, np.ndarray]], Any]
+    notes: Sequence[str] = ()  # for `check`: bounds that are missing
 
 
 def observation_keys(space: spaces.Space) -> list[ObservationKey]:
@@ -73,13 +74,16 @@ def action_keys(space: spaces.Space, name: str = "") -> ActionKeys:
         return ActionKeys(
             _merged(parts.values()),
             lambda action: {k: part.assemble(action) for k, part in parts.items()},
+            [note for part in parts.values() for note in part.notes],
         )
     name = name or "action"
     match space:
         case spaces.Tuple():
             items = [action_keys(s, f"{name}/{i}") for i, s in enumerate(space)]
             return ActionKeys(
-                _merged(items), lambda action: tuple(part.assemble(action) for part in items)
+                _merged(items),
+                lambda action: tuple(part.assemble(action) for part in items),
+                [note for part in items for note in part.notes],
             )
         case spaces.Discrete():
             start = int(space.start)
@@ -183,6 +187,7 @@ def _box(name: str, space: spaces.Box) -> ActionKeys:
         return ActionKeys(
             {name: continuous},
             lambda action: np.asarray(to_environment(action[name].reshape(shape))),
+            missing_bounds(name, space.low, space.high),
         )
     # Wide enough for the number of values of any integer type.
     low, high = space.low.astype(object), space.high.astype(object)

@@ -3,8 +3,8 @@
 The rules (SPEC 1): pictures become uint8 `[height, width, channels]`, whatever their type and order
 of axes; floats become float32; integers with few possible values are classes counted from 0; other
 integers are quantities, at most 32 bits wide; more than two axes are flattened to one. A value that
-its space rules out is an error here, where the environment can still be named, instead of a silent
-zero in the encoder.
+its space rules out, or that its type would change, is an error here, where the environment can
+still be named, instead of a silent zero in the encoder.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def observation_leaf(
     scale, order = _picture_scale(dtype, low, high), _picture_axes(shape)
     # Two axes of floats are more likely a map whose digits count.
     if scale and order and (dtype == np.uint8 or len(shape) > 2):
-        return _picture(key, shape, order, scale)
+        return _picture(key, dtype, shape, order, scale)
     flat = flattened(key, shape)
     if dtype == np.bool_:
-        return _copied(key, Space(dtype, flat, classes=2), shape)
+        return _copied(key, Space(dtype, flat, classes=2), dtype, shape)
     if np.issubdtype(dtype, np.floating):
-        return _copied(key, Space(np.dtype(np.float32), flat or (1,)), shape)
+        return _copied(key, Space(np.dtype(np.float32), flat or (1,)), dtype, shape)
     if np.issubdtype(dtype, np.integer):
         return _integer(key, dtype, shape, flat, low, high)
     raise UserError(f"observation {key!r} has dtype {dtype}; use float, integer, bool or uint8")
@@ -132,7 +132,9 @@ def _picture_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return ()
 
 
-def _picture(key: str, shape: tuple[int, ...], order: tuple[int, ...], scale: int) -> Leaf:
+def _picture(
+    key: str, dtype: np.dtype, shape: tuple[int, ...], order: tuple[int, ...], scale: int
+) -> Leaf:
     """Bring height and width to the front and merge all other axes into channels."""
     channels = int(np.prod([shape[i] for i in order[2:]], dtype=int))
     space = Space(np.dtype(np.uint8), (shape[order[0]], shape[order[1]], channels))
@@ -140,6 +142,7 @@ def _picture(key: str, shape: tuple[int, ...], order: tuple[int, ...], scale: in
     def convert(value: Any) -> np.ndarray:
         array = _of_shape(key, np.asarray(value), shape)
         if array.dtype != np.uint8:
+            _check_cast(key, array, dtype)
             array = np.rint(array * scale)
             if not (0 <= array.min() and array.max() <= 255):
                 raise InvalidValueError(
@@ -157,16 +160,39 @@ def _of_shape(key: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
     return array
 
 
-def _copied(key: str, space: Space, shape: tuple[int, ...]) -> Leaf:
+def _check_cast(key: str, found: np.ndarray, dtype: np.dtype) -> None:
+    """Check that a type takes values of another one as they are; floats may lose digits.
+
+    Raises:
+        RecordError: If they are no numbers.
+        InvalidValueError: If the type would change them.
+    """
+    kind = found.dtype.kind
+    # Python integers of more than 64 bits; their range is checked by whoever converts them.
+    if kind == "O" and dtype.kind in "iu" and all(isinstance(v, int) for v in found.flat):
+        return
+    if kind not in "biuf":
+        raise RecordError(
+            f"observation {key!r} is {found.dtype}, no number; its space says {dtype}"
+        )
+    if dtype.kind == "f":
+        return
+    changed = found != (found.astype(bool) if dtype.kind == "b" else np.rint(found))
+    if changed.any():
+        raise InvalidValueError(
+            f"observation {key!r} holds {found[changed].flat[0]}, which {dtype} cannot hold; give "
+            "floats a float space and integers an integer one, or round in the environment"
+        )
+
+
+def _copied(key: str, space: Space, dtype: np.dtype, shape: tuple[int, ...]) -> Leaf:
     """Copy, because environments may hand out the buffer that their next step overwrites."""
 
     def convert(value: Any) -> np.ndarray:
-        array = np.array(value, space.dtype)
-        if array.shape != shape:
-            raise RecordError(
-                f"observation {key!r} has shape {array.shape}; its space says {shape}"
-            )
-        return array.reshape(space.shape)
+        array = _of_shape(key, np.asarray(value), shape)
+        if array.dtype != dtype:
+            _check_cast(key, array, space.dtype)
+        return np.array(array, space.dtype).reshape(space.shape)
 
     return Leaf(space, convert)
 
@@ -196,11 +222,9 @@ def _checked(
     """Return a conversion that refuses values outside `lowest … highest` and subtracts `start`."""
 
     def convert(value: Any) -> np.ndarray:
-        array = np.asarray(value)
-        if array.shape != shape:
-            raise RecordError(
-                f"observation {key!r} has shape {array.shape}; its space says {shape}"
-            )
+        array = _of_shape(key, np.asarray(value), shape)
+        if array.dtype.kind not in "iub":
+            _check_cast(key, array, space.dtype)
         if array.size and not lowest <= array.min() <= array.max() <= highest:
             raise InvalidValueError(
                 f"observation {key!r} holds {array.min()} … {array.max()}, outside "

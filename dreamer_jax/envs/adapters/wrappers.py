@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Spaces
 
 _FITS = ("resize", "pad")
+_LEAST_ONE = {
+    "repeat": "an action is applied at least once",
+    "time_limit": "an episode has at least one step",
+}
 
 
 def wrap(
@@ -41,7 +46,12 @@ def wrap(
         fit: See `Resize`.
         stack: See `FrameStack`.
         fill_missing: See `FillMissing`.
+
+    Raises:
+        UserError: For a value that means nothing.
     """
+    if not isinstance(fill_missing, bool):
+        raise UserError(f"fill_missing is {fill_missing!r}; it is True or False")
     if fill_missing:
         env = FillMissing(env)
     if time_limit is not None:
@@ -55,6 +65,21 @@ def wrap(
     return env
 
 
+def check_count(option: str, value: int | None) -> None:
+    """Check one of `repeat` and `time_limit`, None of which stands for none.
+
+    Raises:
+        UserError: If it is no whole number of at least 1.
+    """
+    if value is not None and not _is_count(value):
+        raise UserError(f"{option} is {value!r}; {_LEAST_ONE[option]}")
+
+
+def _is_count(value: Any) -> bool:
+    """Return whether an option, which a command line may give any type, is an integer from 1."""
+    return isinstance(value, int | np.integer) and value is not True and bool(value >= 1)
+
+
 class _Wrapper:
     """Hands everything on."""
 
@@ -62,6 +87,7 @@ class _Wrapper:
         self.env = env
         self.spaces = env.spaces
         self.repeat = env.repeat
+        self.notes: list[str] = getattr(env, "notes", [])
 
     def reset(self, seed: int) -> Record:
         """Start the episode that `seed` determines."""
@@ -85,8 +111,7 @@ class ActionRepeat(_Wrapper):
 
     def __init__(self, env: Env, repeat: int) -> None:
         super().__init__(env)
-        if repeat < 1:
-            raise UserError(f"repeat is {repeat}; an action is applied at least once")
+        check_count("repeat", repeat)
         self._times = repeat
         self.repeat = env.repeat * repeat
 
@@ -108,8 +133,7 @@ class TimeLimit(_Wrapper):
 
     def __init__(self, env: Env, limit: int) -> None:
         super().__init__(env)
-        if limit < 1:
-            raise UserError(f"time_limit is {limit}; an episode has at least one step")
+        check_count("time_limit", limit)
         self._limit = limit
         self._passed = 0
 
@@ -136,13 +160,15 @@ class Resize(_Wrapper):
         fit: "resize" scales with an antialiased bilinear filter (`images`); "pad" keeps the pixels.
 
     Raises:
-        UserError: If an image is larger than the size it shall be padded to.
+        UserError: For a size that is none, or one that an image is too large to be padded to.
     """
 
     def __init__(self, env: Env, size: tuple[int, int], fit: str = "resize") -> None:
         super().__init__(env)
         if fit not in _FITS:
             raise UserError(f"fit is {fit!r}; choose one of {', '.join(_FITS)}")
+        if not (isinstance(size, tuple | list) and len(size) == 2 and all(map(_is_count, size))):
+            raise UserError(f"size is {size!r}; it is height and width in pixels, such as (64, 64)")
         self._size, self._pad = (size[0], size[1]), fit == "pad"
         self._keys = [key for key, space in env.spaces.obs.items() if space.is_image]
         obs = dict(env.spaces.obs)
@@ -187,8 +213,8 @@ class FrameStack(_Wrapper):
     def __init__(self, env: Env, frames: int) -> None:
         super().__init__(env)
         keys = [key for key, space in env.spaces.obs.items() if space.is_image]
-        if frames < 1 or not keys:
-            raise UserError(f"stack is {frames}; it is at least 1 and stacks pictures: {keys}")
+        if not _is_count(frames) or not keys:
+            raise UserError(f"stack is {frames!r}; it is at least 1 and stacks pictures: {keys}")
         self._kept: dict[str, deque[np.ndarray]] = {key: deque(maxlen=frames) for key in keys}
         obs = dict(env.spaces.obs)
         for key in keys:

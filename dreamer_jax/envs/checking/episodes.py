@@ -7,14 +7,19 @@ pasts, so that what depends on anything but the seed shows as a difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamer_jax.envs.adapters.actions import random_actions
-from dreamer_jax.envs.checking.records import end_problems, record_problems, reset_problems
+from dreamer_jax.envs.checking.records import (
+    end_problems,
+    is_set,
+    record_problems,
+    reset_problems,
+)
 from dreamer_jax.envs.spec import Env
+from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record
 
 _SEED = 2_147_483_629  # near the largest, where 32-bit arithmetic would show
@@ -102,7 +107,8 @@ class _Examination:
             self._add(str(failure))
 
     def hints(self) -> list[str]:
-        hints = [self._unseen] if self._unseen else []
+        hints = [*getattr(self._first, "notes", [])]
+        hints += [self._unseen] if self._unseen else []
         lengths = {played.length for played in self.played}
         if (
             len(self.played) > 1
@@ -118,12 +124,12 @@ class _Examination:
 
     def close(self) -> None:
         for env in (self._first, self._second):
-            with suppress(_Failed):
-                self._call(env, "close")
-            try:
-                self._call(env, "close")
-            except _Failed as failure:
-                self._add(f"{failure}; closing again does nothing")
+            for again in ("", "; closing again does nothing"):
+                try:
+                    self._call(env, "close")
+                except _Failed as failure:
+                    self._add(f"{failure}{again}")
+                    break
 
     def _add(self, *problems: str) -> None:
         self.problems |= dict.fromkeys(problems)
@@ -132,38 +138,49 @@ class _Examination:
         """Call a method; what it raises is a finding and ends the play."""
         try:
             return getattr(env, method)(*arguments)
-        except Exception as error:
+        except UserError as error:
+            raise _Failed(str(error)) from error
+        except (Exception, SystemExit) as error:  # simulators leave by sys.exit, too
             raise _Failed(f"{method} raised {type(error).__name__}: {error}") from error
+
+    def _record(self, env: Env, method: str, argument: Any) -> Record:
+        """Call `reset` or `step`."""
+        record = self._call(env, method, argument)
+        if not isinstance(record, Mapping):
+            raise _Failed(
+                f"{method} returned a {type(record).__name__}; it returns a record, a dict"
+            )
+        return dict(record)
 
     def _action(self) -> dict[str, np.ndarray]:
         actions = random_actions(self._first.spaces.action, self._rng, 1)
         return {key: value[0] for key, value in actions.items()}
 
     def _give_a_past(self, env: Env, seed: int) -> None:
-        record = self._call(env, "reset", seed)
+        record = self._record(env, "reset", seed)
         for _ in range(_PAST_STEPS):
-            if record.get("is_last", False):
+            if is_set(record, "is_last"):
                 return
-            record = self._call(env, "step", self._action())
+            record = self._record(env, "step", self._action())
 
     def _play(self, seed: int) -> None:
         """Play one episode in both."""
         first, second = self._first, self._second
-        record, twin = self._call(first, "reset", seed), self._call(second, "reset", seed)
+        record, twin = self._record(first, "reset", seed), self._record(second, "reset", seed)
         self._add(*reset_problems(record))
         for step in range(self._max_steps + 1):
             self._add(*record_problems(record, first.spaces.obs))
             self._add(*_differences(record, twin, "two instances with the same seed and actions"))
             self._add(*end_problems(record, step, self._inner))
-            if record.get("is_last", False) or twin.get("is_last", False):
-                end = "terminal" if record.get("is_terminal", False) else "truncated"
+            if is_set(record, "is_last") or is_set(twin, "is_last"):
+                end = "terminal" if is_set(record, "is_terminal") else "truncated"
                 self.played.append(Played(step, end))
                 self._look(first)
                 return
             if step < self._max_steps:
                 action = self._action()
-                record = self._call(first, "step", action)
-                twin = self._call(second, "step", action)
+                record = self._record(first, "step", action)
+                twin = self._record(second, "step", action)
         self.played.append(Played(self._max_steps, "unfinished"))
 
     def _look(self, env: Env) -> None:
@@ -177,19 +194,19 @@ class _Examination:
         """Put a state of one instance into the other and compare how both go on."""
         if not hasattr(self._first, "snapshot"):
             return
-        record = self._call(self._first, "reset", _SEED)
+        record = self._record(self._first, "reset", _SEED)
         self._give_a_past(self._second, 0)
         for _ in range(_SNAPSHOT_STEPS):
-            if record.get("is_last", False):
+            if is_set(record, "is_last"):
                 return
-            record = self._call(self._first, "step", self._action())
+            record = self._record(self._first, "step", self._action())
         self._call(self._second, "restore", self._call(self._first, "snapshot"))
         for _ in range(_SNAPSHOT_STEPS):
-            if record.get("is_last", False):
+            if is_set(record, "is_last"):
                 return
             action = self._action()
-            record = self._call(self._first, "step", action)
-            twin = self._call(self._second, "step", action)
+            record = self._record(self._first, "step", action)
+            twin = self._record(self._second, "step", action)
             self._add(*_differences(record, twin, "an episode and its restored snapshot"))
 
 

@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_jax.types import FLAGS, SIGNALS, Record, Space
+from dreamer_jax.types import SIGNAL_SPACES, SIGNALS, Record, Space
+
+
+def is_set(record: Record, key: str) -> bool:
+    """Return whether a flag is there and set, whatever an environment has put in its place."""
+    return bool(np.any(record.get(key, False)))
 
 
 def reset_problems(record: Record) -> Iterator[str]:
     """Yield what a reset record has wrong beyond what any record may."""
-    if not record.get("is_first", True):
+    if not np.any(record.get("is_first", True)):
         yield "is_first is not set on the reset record"
     for key in ("is_last", "is_terminal"):
-        if record.get(key, False):
+        if is_set(record, key):
             yield f"{key} is set on the reset record"
-    if record.get("reward", 0) != 0:
+    if np.any(record.get("reward", 0) != 0):
         yield f"the reset record has reward {record['reward']}, not 0"
 
 
@@ -29,17 +34,15 @@ def end_problems(record: Record, step: int, inner: bool) -> Iterator[str]:
         step: Its index there.
         inner: Whether `is_terminal` may come without `is_last`.
     """
-    if record.get("is_terminal", False) and not (inner or record.get("is_last", False)):
+    if is_set(record, "is_terminal") and not (inner or is_set(record, "is_last")):
         yield "is_terminal is set without is_last"
-    if step > 0 and record.get("is_first", False):
+    if step > 0 and is_set(record, "is_first"):
         yield "is_first is set on a step"
 
 
 def record_problems(record: Mapping[str, Any], spaces: dict[str, Space]) -> Iterator[str]:
     """Yield keys, types, shapes and values that the observation spaces rule out."""
-    expected = dict(spaces)
-    expected["reward"] = Space(np.dtype(np.float32), ())
-    expected |= {key: Space(np.dtype(np.bool_), (), 2) for key in FLAGS}
+    expected = spaces | SIGNAL_SPACES
     for key in sorted(expected.keys() - record.keys()):
         yield f"{key!r} is missing from a record"
     for key in sorted(record.keys() - expected.keys()):
@@ -64,7 +67,7 @@ def _key_problems(key: str, value: np.ndarray, space: Space) -> Iterator[str]:
         wrong = ~np.isfinite(value) & (~np.isneginf(value) | (key in SIGNALS))
         if np.any(wrong):
             yield f"{key!r} holds values that are not finite"
-    elif space.classes is not None and value.size:
+    elif space.classes is not None and value.size and value.dtype.kind in "biu":
         lowest = -1 if np.issubdtype(value.dtype, np.signedinteger) else 0
         if value.min() < lowest or value.max() >= space.classes:
             yield (

@@ -18,10 +18,20 @@ from dreamer_jax.envs.faults import Fault, Kind
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.values import check_same_spaces, fields, store
 from dreamer_jax.errors import InvalidValueError, RecordError, UserError
-from dreamer_jax.types import FLAGS, Record, Space, Spaces
+from dreamer_jax.types import SIGNAL_SPACES, Record, Space, Spaces
 
 # `log/` values of one step: (environment, key, value).
 Logs = list[tuple[int, str, float]]
+
+
+class Unsaved(NamedTuple):
+    """Why a simulator that has snapshots gave none."""
+
+    reason: str
+
+
+# Of one environment; None where the simulator has none, or is gone.
+Snapshot = bytes | Unsaved | None
 
 
 class OpenEpisode(NamedTuple):
@@ -46,8 +56,6 @@ class Group(Protocol):
     number: int
     spaces: Spaces
     repeat: int
-    snapshots: bool
-    """Whether open episodes are saved by the simulator; otherwise their actions are needed."""
 
     def advance(self, seeds: Sequence[int | None], actions: Mapping[str, np.ndarray]) -> Advanced:
         """Reset the environments that have a seed and step the others.
@@ -71,8 +79,8 @@ class Group(Protocol):
         """
         ...
 
-    def snapshot(self) -> list[bytes | None]:
-        """Return the state of every environment, None where it cannot be saved."""
+    def snapshot(self) -> list[Snapshot]:
+        """Return the state of every environment."""
         ...
 
     def resume(self, episodes: Sequence[OpenEpisode]) -> list[Record | None]:
@@ -88,15 +96,18 @@ class Group(Protocol):
         """Return a picture of one environment."""
         ...
 
-    def close(self) -> None:
-        """Release everything; a second call does nothing."""
+    def close(self) -> list[Fault]:
+        """Release everything; a second call does nothing.
+
+        Returns:
+            What closing the environments raised.
+        """
         ...
 
 
 def record_spaces(spaces: Spaces) -> dict[str, Space]:
     """Return what every record holds: the observation keys and the signals."""
-    flag = Space(np.dtype(np.bool_), ())
-    return {**spaces.obs, "reward": Space(np.dtype(np.float32), ()), **dict.fromkeys(FLAGS, flag)}
+    return {**spaces.obs, **SIGNAL_SPACES}
 
 
 def add_logs(records: dict[str, np.ndarray], logs: Logs, number: int) -> dict[str, np.ndarray]:
@@ -122,7 +133,6 @@ class LocalGroup:
         self._envs: list[Env | None] = [make() for _ in range(number)]  # None where one failed
         first: Any = self._envs[0]
         self.spaces, self.repeat = first.spaces, first.repeat
-        self.snapshots = hasattr(first, "snapshot")
         self._layout = record_spaces(self.spaces)
         for env in self._envs:
             if env is not None:
@@ -188,14 +198,13 @@ class LocalGroup:
     def _discard(self, index: int) -> None:
         env, self._envs[index] = self._envs[index], None
         # It is broken already; whether it can be closed tells nobody anything.
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             if env is not None:
                 env.close()
 
-    def snapshot(self) -> list[bytes | None]:
+    def snapshot(self) -> list[Snapshot]:
         """See `Group`."""
-        envs: list[Any] = self._envs
-        return [env.snapshot() if self.snapshots and env is not None else None for env in envs]
+        return [_saved(env) for env in self._envs]
 
     def resume(self, episodes: Sequence[OpenEpisode]) -> list[Record | None]:
         """See `Group`."""
@@ -232,8 +241,26 @@ class LocalGroup:
         env = self._envs[index]
         return None if env is None else env.render()
 
-    def close(self) -> None:
+    def close(self) -> list[Fault]:
         """See `Group`."""
-        for env in self._envs:
-            if env is not None:
-                env.close()
+        envs, self._envs = self._envs, []
+        faults = []
+        for i, env in enumerate(envs):
+            try:
+                if env is not None:
+                    env.close()
+            except (Exception, SystemExit) as error:
+                faults.append(Fault((i,), f"close raised {type(error).__name__}: {error}"))
+        return faults
+
+
+def _saved(env: Any) -> Snapshot:
+    if not hasattr(env, "snapshot"):
+        return None
+    try:
+        state = env.snapshot()
+    except (Exception, SystemExit) as error:
+        return Unsaved(f"{type(error).__name__}: {error}")
+    return (
+        state if isinstance(state, bytes) else Unsaved(f"it is a {type(state).__name__}, not bytes")
+    )

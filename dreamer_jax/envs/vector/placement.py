@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def choose(make: Callable[[], Env], number: int, cores: int) -> tuple[str, str]:
     except (Exception, SystemExit) as error:  # simulators leave by sys.exit, too
         return "process", f"one failed while it was timed ({error!r}), so they are kept apart"
     finally:
-        env.close()
+        with suppress(Exception, SystemExit):  # the others will say so
+            env.close()
     processes = min(number, cores)
     saved = number * seconds * (1 - 1 / processes)
     mode, relation = ("process", "above") if saved > _WORTH_SECONDS else ("inline", "not above")

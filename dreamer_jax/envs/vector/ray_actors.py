@@ -20,7 +20,7 @@ import numpy as np
 
 from dreamer_jax.envs.faults import Fault
 from dreamer_jax.envs.spec import Env
-from dreamer_jax.envs.vector.group import LocalGroup, Logs, OpenEpisode, record_spaces
+from dreamer_jax.envs.vector.group import LocalGroup, Logs, OpenEpisode, Snapshot, record_spaces
 from dreamer_jax.envs.vector.worker import Handle, Ready, WorkerLost
 from dreamer_jax.envs.vector.workers import WorkerGroup
 from dreamer_jax.errors import UserError
@@ -49,11 +49,12 @@ class RayGroup(WorkerGroup):
         self.workers = min(number, cores)
         super().__init__(make, number, self.workers, timeout)
 
-    def close(self) -> None:
+    def close(self) -> list[Fault]:
         """End the actors; Ray itself stays, since others may use it."""
         for worker in self._workers:
             worker.close()
         self._workers = []
+        return []
 
     def _new_worker(self, start: int, stop: int) -> Handle:
         return RayWorker(self._make, start, stop)
@@ -181,7 +182,7 @@ class Actor:
 
     def _build(self, argument: tuple[Callable[[], Env], int]) -> Ready:
         self._group = group = LocalGroup(*argument)
-        return Ready(group.spaces, group.repeat, group.snapshots, "jax" in sys.modules)
+        return Ready(group.spaces, group.repeat, "jax" in sys.modules)
 
     def _advance(
         self, argument: tuple[list[tuple[int, int | None]], Arrays]
@@ -196,7 +197,7 @@ class Actor:
         rows = [index for index, _ in seeds]
         return rows, {key: array[rows] for key, array in records.items()}, logs, faults
 
-    def _snapshot(self, _: None) -> list[bytes | None]:
+    def _snapshot(self, _: None) -> list[Snapshot]:
         return self._group.snapshot()
 
     def _resume(self, episodes: list[OpenEpisode]) -> list[Record | None]:

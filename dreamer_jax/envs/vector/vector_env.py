@@ -16,7 +16,8 @@ from dreamer_jax.envs.faults import Fault, FaultPolicy, Restarts
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.values import ValueCheck
 from dreamer_jax.envs.vector import placement
-from dreamer_jax.envs.vector.group import Group, LocalGroup, OpenEpisode, record_spaces
+from dreamer_jax.envs.vector.group import Group, LocalGroup, OpenEpisode, Unsaved, record_spaces
+from dreamer_jax.envs.vector.history import ActionHistory
 from dreamer_jax.envs.vector.ray_actors import RayGroup
 from dreamer_jax.envs.vector.workers import WorkerGroup
 from dreamer_jax.errors import UserError
@@ -52,7 +53,7 @@ class VectorEnv:
         workers: "inline", "process", "ray" for actors on other machines, or "auto" to choose
             between the first two by measured cost; `mode_reason` says why.
         faults: What is tolerated of environments that fail.
-        warn: Told about each failure in a line.
+        warn: Told in a line about each failure, and what cannot be saved or closed.
 
     Attributes:
         spaces: Of one environment.
@@ -110,14 +111,21 @@ class VectorEnv:
         self._ended = [True] * number  # whether the next step is a reset
         self._episodes = [-1] * number
         self._seeds = [0] * number  # of these episodes
-        # Stacked actions since each reset, kept only where simulators cannot be saved. The lists
-        # share their arrays, so this costs one copy of the actions a step.
-        self._actions: list[list[dict[str, np.ndarray]]] = [[] for _ in range(number)]
+        self._history = ActionHistory(self.spaces.action, number)
+        self._warn, self._told_unsaved = warn, False
 
     @property
     def restarts(self) -> int:
         """Failures so far; each closed the episodes of its environments."""
         return self._restarts.count
+
+    def forgive_failures(self, when: Callable[[], bool]) -> None:
+        """Do not count failures while `when()` is true: a stop was asked for.
+
+        The signal that asks for it may have reached the simulators, too. They are built again as
+        ever, so that the run can be saved, and a line says so.
+        """
+        self._restarts.stopping = when
 
     def reset(self) -> dict[str, np.ndarray]:
         """Start the next episode of every environment and return the reset records `[E, ...]`."""
@@ -142,11 +150,8 @@ class VectorEnv:
         for i, ended in enumerate(self._ended):
             if ended:
                 seeds[i] = self._next_episode(i)
-        if not self._group.snapshots and actions:
-            kept = {key: np.array(value) for key, value in actions.items()}
-            for i, seed in enumerate(seeds):
-                if seed is None:
-                    self._actions[i].append(kept)
+        if actions:
+            self._history.add(actions, (i for i, seed in enumerate(seeds) if seed is None))
         records, faults = self._group.advance(seeds, actions)
         while faults := self._with_wrong_values(faults, records):
             faults = self._group.restart(self._drop_episodes(faults), records)
@@ -157,14 +162,14 @@ class VectorEnv:
     def state(self) -> dict[str, Any]:
         """Return everything that a resumed run needs: numbers, bytes, arrays, lists and dicts."""
         started = bool(self._records)
-        snapshots = self._group.snapshot() if started else [None] * self.number
+        snapshots = self._snapshots() if started else [None] * self.number
         environments = [
             {
                 "episode": self._episodes[i],
                 "seed": self._seeds[i],
                 "ended": self._ended[i],
                 "snapshot": snapshots[i],
-                "actions": self._taken(i),
+                "actions": self._needed_actions(i, snapshots[i]),
             }
             for i in range(self.number)
         ]
@@ -193,7 +198,8 @@ class VectorEnv:
         if self._records and "seed" not in saved[0]:  # by a version that dealt no open episodes
             self._seeds = [self._episode_seed(i) for i in range(self.number)]
         self._ended = [bool(each["ended"]) for each in saved]
-        self._actions = [self._unstacked(each["actions"]) for each in saved]
+        for i, each in enumerate(saved):
+            self._history.load(i, each["actions"], whole=each["snapshot"] is None)
         # A simulator may outlive its episode: a saved one is put back after an end, too.
         episodes = [
             OpenEpisode(i, self._seeds[i], each["snapshot"], each["actions"])
@@ -212,8 +218,9 @@ class VectorEnv:
         return self._group.render(index)
 
     def close(self) -> None:
-        """Close every environment; a second call does nothing."""
-        self._group.close()
+        """Close every environment and warn of what that raises; a second call does nothing."""
+        for fault in self._group.close():
+            self._warn(fault.told)
 
     def __enter__(self) -> VectorEnv:
         return self
@@ -224,7 +231,7 @@ class VectorEnv:
     def _next_episode(self, index: int) -> int:
         """Count an episode of an environment and return its seed."""
         self._episodes[index] += 1
-        self._actions[index] = []
+        self._history.begin(index)
         self._seeds[index] = self._episode_seed(index)
         return self._seeds[index]
 
@@ -245,26 +252,23 @@ class VectorEnv:
     def _episode_seed(self, index: int) -> int:
         return episode_seed(self._seed, self._process, index, self._episodes[index])
 
-    def _taken(self, index: int) -> dict[str, np.ndarray]:
-        """Return the actions of one open episode, `[steps, *shape]` by key."""
-        steps = [] if self._ended[index] else self._actions[index]
-        return {
-            key: np.array([step[key][index] for step in steps], space.dtype).reshape(
-                len(steps), *space.shape
-            )
-            for key, space in self.spaces.action.items()
-        }
+    def _snapshots(self) -> list[bytes | None]:
+        """Return the states of all simulators that can be saved; say once why one cannot."""
+        snapshots: list[bytes | None] = []
+        for i, each in enumerate(self._group.snapshot()):
+            if isinstance(each, Unsaved) and not self._told_unsaved:
+                self._told_unsaved = True
+                self._warn(
+                    f"environment {i}: no snapshot ({' '.join(each.reason.split())}); open "
+                    "episodes without one are resumed by replaying their actions"
+                )
+            snapshots.append(each if isinstance(each, bytes) else None)
+        return snapshots
 
-    def _unstacked(self, actions: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Undo `_taken`: rows of one environment, in the layout that `step` keeps."""
-        steps = len(next(iter(actions.values()), ()))
-        return [
-            {
-                key: np.broadcast_to(value[step], (self.number, *value.shape[1:]))
-                for key, value in actions.items()
-            }
-            for step in range(steps)
-        ]
+    def _needed_actions(self, index: int, snapshot: bytes | None) -> dict[str, np.ndarray]:
+        """Return what brings an episode back, `[steps, *shape]`: nothing if something else does."""
+        needless = self._ended[index] or snapshot is not None
+        return self._history.none() if needless else self._history.stacked(index)
 
     def _check(self, saved: list[Any], records: Mapping[str, np.ndarray]) -> None:
         if len(saved) != self.number:

@@ -26,7 +26,8 @@ import numpy as np
 
 from dreamer_jax.envs.faults import Fault
 from dreamer_jax.envs.spec import Env
-from dreamer_jax.envs.vector.group import LocalGroup, Logs, OpenEpisode
+from dreamer_jax.envs.vector.group import LocalGroup, Logs, OpenEpisode, Snapshot
+from dreamer_jax.envs.vector.lifetime import end_with_parent_only, shielded_start
 from dreamer_jax.envs.vector.shared_arrays import Layout
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Record, Spaces
@@ -39,7 +40,6 @@ class Ready(NamedTuple):
 
     spaces: Spaces
     repeat: int
-    snapshots: bool
     has_jax: bool
 
 
@@ -91,11 +91,12 @@ class Worker:
         self._traces, traces = context.Pipe(duplex=False)
         self.process = context.Process(
             target=_work,
-            args=(theirs, traces, payload, stop - start),
+            args=(theirs, traces, payload, start, stop - start),
             name=f"environments-{start}-{stop - 1}",
             daemon=True,
         )
-        self.process.start()
+        with shielded_start():
+            self.process.start()
         theirs.close()
         traces.close()
 
@@ -182,14 +183,15 @@ def startable(make: Callable[[], Env]) -> Iterator[bytes]:
         sys.modules["__main__"] = main
 
 
-def _work(connection: Connection, traces: Connection, payload: bytes, number: int) -> None:
+def _work(
+    connection: Connection, traces: Connection, payload: bytes, first: int, number: int
+) -> None:
     """Serve one group until the connection closes."""
+    end_with_parent_only()
     faulthandler.enable(traces.fileno())
-    # Ctrl-C reaches every process of a terminal; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = None
     try:
-        server = _Server(LocalGroup(pickle.loads(payload), number))
+        server = _Server(LocalGroup(pickle.loads(payload), number), first)
         connection.send(("ok", server.ready()))
         while True:
             try:
@@ -211,14 +213,14 @@ def _work(connection: Connection, traces: Connection, payload: bytes, number: in
 class _Server:
     """The commands of a worker, one method each; environments are counted from its first."""
 
-    def __init__(self, group: LocalGroup) -> None:
-        self._group = group
+    def __init__(self, group: LocalGroup, first: int) -> None:
+        self._group, self._first = group, first
         self._memory: SharedMemory | None = None
         self._arrays: dict[str, dict[str, np.ndarray]] = {"records": {}, "actions": {}}
 
     def ready(self) -> Ready:
         group = self._group
-        return Ready(group.spaces, group.repeat, group.snapshots, "jax" in sys.modules)
+        return Ready(group.spaces, group.repeat, "jax" in sys.modules)
 
     def share(self, argument: tuple[str, Layout, int, int]) -> None:
         name, layout, start, stop = argument
@@ -231,7 +233,7 @@ class _Server:
     def advance(self, seeds: list[tuple[int, int | None]]) -> tuple[Logs, list[Fault]]:
         return self._group.advance_into(seeds, self._arrays["actions"], self._arrays["records"])
 
-    def snapshot(self, _: None) -> list[bytes | None]:
+    def snapshot(self, _: None) -> list[Snapshot]:
         return self._group.snapshot()
 
     def resume(self, episodes: list[OpenEpisode]) -> list[Record | None]:
@@ -241,7 +243,9 @@ class _Server:
         return self._group.render(index)
 
     def close(self) -> None:
-        self._group.close()
+        # There is nobody to answer any more.
+        for fault in self._group.close():
+            print(f"warning: {fault.shifted(self._first).told}", file=sys.stderr)
         self._arrays = {"records": {}, "actions": {}}
         if self._memory is not None:
             self._memory.close()

@@ -18,7 +18,14 @@ import numpy as np
 from dreamer_jax.envs.faults import Fault
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.values import check_same_spaces
-from dreamer_jax.envs.vector.group import Advanced, Logs, OpenEpisode, add_logs, record_spaces
+from dreamer_jax.envs.vector.group import (
+    Advanced,
+    Logs,
+    OpenEpisode,
+    Snapshot,
+    add_logs,
+    record_spaces,
+)
 from dreamer_jax.envs.vector.shared_arrays import Layout, lay_out
 from dreamer_jax.envs.vector.worker import Handle, Ready, Worker, WorkerLost, startable
 from dreamer_jax.types import Record
@@ -53,7 +60,6 @@ class WorkerGroup:
                 self._workers.append(self._new_worker(start, stop))
             ready: list[Ready] = [worker.receive() for worker in self._workers]
             self.spaces, self.repeat = ready[0].spaces, ready[0].repeat
-            self.snapshots = ready[0].snapshots
             for each in ready:
                 check_same_spaces(self.spaces, each.spaces)
             self.has_jax = any(each.has_jax for each in ready)
@@ -89,7 +95,7 @@ class WorkerGroup:
         add_logs(records, logs, self.number)
         return faults + more
 
-    def snapshot(self) -> list[bytes | None]:
+    def snapshot(self) -> list[Snapshot]:
         """See `group.Group`."""
         for worker in self._workers:
             worker.send("snapshot")
@@ -121,8 +127,8 @@ class WorkerGroup:
         worker.send("render", index - worker.start)
         return _answer(worker, None)
 
-    def close(self) -> None:
-        """End the workers and free the shared memory."""
+    def close(self) -> list[Fault]:
+        """End the workers and free the shared memory; what closing raises they say themselves."""
         for worker in self._workers:
             worker.hang_up()
         for worker in self._workers:
@@ -133,6 +139,7 @@ class WorkerGroup:
             self._memory.close()
             self._memory.unlink()
             self._memory = None
+        return []
 
     def _advance(
         self, seeds: Mapping[int, int | None], workers: Sequence[Handle]

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dreamer_jax.envs.adapters.actions import action_range, random_actions, zero_actions
+from dreamer_jax.envs.adapters.actions import (
+    action_range,
+    missing_bounds,
+    random_actions,
+    zero_actions,
+)
 from dreamer_jax.types import Space
 
 FLOAT, INT = np.dtype(np.float32), np.dtype(np.int32)
@@ -31,10 +36,37 @@ def test_unbounded_actions_pass_through_clipped_to_the_unit_range(bound):
     assert to_environment(np.array([3.0])).tolist() == [1.0]
 
 
-def test_half_bounded_actions_keep_their_value_and_their_bound():
-    to_environment = action_range(np.array([-0.5]), np.array([np.inf]), FLOAT)
-    assert to_environment(np.array([0.25])).tolist() == [0.25]
-    assert to_environment(np.array([-1.0])).tolist() == [-0.5]
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, np.inf, [0.0, 1.0, 2.0]),
+        (5.0, np.inf, [5.0, 6.0, 7.0]),
+        (-0.5, np.finfo(np.float32).max, [-0.5, 0.5, 1.5]),
+        (-7.0, np.inf, [-1.0, 0.0, 1.0]),
+        (-np.inf, 0.0, [-2.0, -1.0, 0.0]),
+        (-np.inf, -3.0, [-5.0, -4.0, -3.0]),
+        (-np.inf, 7.0, [-1.0, 0.0, 1.0]),
+    ],
+)
+def test_a_missing_bound_costs_no_part_of_the_actors_range(low, high, expected):
+    """Symptom: Box(5, inf) always acted 5. Cause: [-1, 1] was clipped to the bound, not moved."""
+    to_environment = action_range(np.array([low]), np.array([high]), FLOAT)
+    assert [to_environment(np.array([a])).item() for a in (-1.0, 0.0, 1.0)] == expected
+
+
+def test_missing_bounds_are_told_with_what_stands_for_them():
+    inf = np.inf
+    assert missing_bounds("x", np.array([-1.0, 2.0]), np.array([1.0, 3.0])) == []
+    assert missing_bounds("x", -inf, inf) == [
+        "action 'x' lacks a bound; the agent acts in -1 … 1; give it finite bounds if it shall "
+        "reach further"
+    ]
+    (note,) = missing_bounds("x", np.array([0.0, -2.0, 5.0]), np.array([inf, 2.0, inf]))
+    assert note.startswith(
+        "action 'x' lacks bounds of 2 of 3 elements; the agent acts in 0 … 2, 5 … 7;"
+    )
+    (note,) = missing_bounds("x", np.arange(5.0), np.full(5, inf))
+    assert "of 5 of 5 elements; the agent acts in 0 … 2, 1 … 3, 2 … 4, …;" in note
 
 
 def test_the_environment_gets_its_own_dtype():

@@ -14,7 +14,7 @@ from dreamer_jax.envs.adapters import functions as functions_module
 from dreamer_jax.envs.adapters.functions import from_functions
 from dreamer_jax.envs.checking.episodes import check_env
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.errors import RecordError, UserError
+from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import Space
 
 FLOAT, INT, BYTE = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
@@ -180,3 +180,107 @@ def test_the_ten_lines_that_are_shown_keep_the_contract(tmp_path, monkeypatch):
     readme = Path(__file__).parents[3].joinpath("README.md").read_text(encoding="utf-8")
     shown = [line for line in readme.splitlines() if line.strip()]
     assert "\n".join(lines) in "\n".join(shown)
+
+
+def test_numbers_of_python_are_floats_whatever_the_first_one_is():
+    """Symptom: a first observation 0 made 0.1 … 0.8 zeros. Cause: its type became the space's."""
+    seen = iter([0, 0, 0.1, 0.8])
+    simulator = {"reset": lambda: next(seen), "step": lambda _: (next(seen), 0.0, False)}
+    env = from_functions(simulator, action=2)
+    assert env.spaces.obs == {"vector": Space(FLOAT, (1,))}
+    env.reset(0)
+    steps = [env.step({"action": np.int32(0)})["vector"].item() for _ in range(2)]
+    assert steps == [np.float32(0.1), np.float32(0.8)]
+
+
+@pytest.mark.parametrize(
+    ("first", "space"),
+    [
+        ([0, 1], Space(FLOAT, (2,))),
+        ([(0, 1), (2, 3)], Space(FLOAT, (2, 2))),
+        (True, Space(np.dtype(np.bool_), (), 2)),
+        (np.int64(0), Space(INT, ())),
+        (np.zeros(2, np.int64), Space(INT, (2,))),
+        ([np.int64(0), np.int64(1)], Space(INT, (2,))),
+    ],
+)
+def test_only_numpy_integers_declare_integers(first, space):
+    assert from_functions(functions(first, ()), action=2).spaces.obs == {"vector": space}
+
+
+@pytest.mark.parametrize("given", [{}, {"classes": 5}])
+def test_a_fraction_where_integers_are_declared_is_an_error(given):
+    env = from_functions(functions(np.int64(0), (0.5, 0.0, False)), action=2, **given)
+    env.reset(0)
+    with pytest.raises(InvalidValueError, match=r"'vector' holds 0\.5, which int32 cannot hold"):
+        env.step({"action": np.int32(0)})
+
+
+def seeded_by(reset):
+    """Return what `reset` is called with."""
+    got = []
+    env = from_functions({"reset": reset(got), "step": lambda _: (0.0, 0.0, False)}, action=2)
+    env.reset(7)
+    return got[-1]
+
+
+@pytest.mark.parametrize(
+    ("reset", "expected"),
+    [
+        (lambda got: lambda seed: got.append(seed) or 0.0, 7),
+        (lambda got: lambda number: got.append(number) or 0.0, 7),
+        (lambda got: lambda *, seed: got.append(seed) or 0.0, 7),
+        (
+            lambda got: lambda *, seed=None, options=None: got.append((seed, options)) or 0.0,
+            (7, None),
+        ),
+        (lambda got: lambda level=1, seed=2: got.append((level, seed)) or 0.0, (1, 7)),
+        (lambda got: lambda level=1: got.append(level) or 0.0, 1),
+        (lambda got: lambda **given: got.append(given) or 0.0, {"seed": 7}),
+        (lambda got: lambda *given: got.append(given) or 0.0, (7,)),
+        (lambda got: lambda: got.append(None) or 0.0, None),
+    ],
+)
+def test_the_seed_goes_where_it_is_asked_for_and_nowhere_else(reset, expected):
+    """Symptom: `reset(level=1)` got a seed as its level. Cause: any first parameter did."""
+    assert seeded_by(reset) == expected
+
+
+@pytest.mark.parametrize(("reset", "told"), [(lambda level=1: level, True), (abs, False)])
+def test_a_simulator_that_takes_no_seed_is_told(reset, told):
+    env = from_functions({"reset": reset, "step": lambda _: (0.0, 0.0, False)}, action=2)
+    note = "reset takes no seed, so that no episode can be repeated; name a parameter of it seed"
+    assert env.notes == ([note] if told else [])
+
+
+def test_a_reset_that_needs_more_than_the_seed_says_so():
+    simulator = functions(0.0, ()) | {"reset": lambda seed, level: seed + level}
+    with pytest.raises(
+        UserError, match=r"reset needs \['level'\] beside the seed; give it a default"
+    ):
+        from_functions(simulator, action=2)
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (None, "the reward is None, not one number"),
+        (np.zeros(3), r"the reward is float64 \(3,\), not one number"),
+        ("1", "the reward is '1', not one number"),
+    ],
+)
+def test_a_reward_that_is_no_number_is_said(reward, message):
+    env = from_functions(functions(0.0, (0.0, reward, False)), action=2)
+    with pytest.raises(RecordError, match=message):
+        env.step({"action": np.int32(0)})
+
+
+def test_a_reward_of_one_element_is_its_number():
+    env = from_functions(functions(0.0, (0.0, np.array([2.5]), False)), action=2)
+    assert env.step({"action": np.int32(0)})["reward"] == 2.5
+
+
+def test_what_was_added_to_a_missing_bound_is_told():
+    env = from_functions(functions(0.0, ()), action={"push": (0.0, np.inf), "turn": (-1.0, 1.0)})
+    note = env.notes[0]
+    assert note.startswith("action 'push' lacks a bound; the agent acts in 0 … 2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any, ClassVar
 
 import gymnasium
@@ -12,9 +13,10 @@ from gymnasium import spaces
 
 from dreamer_jax.envs.adapters.gymnasium_env import GymnasiumEnv
 from dreamer_jax.envs.adapters.gymnasium_spaces import action_keys, observation_keys
+from dreamer_jax.envs.adapters.wrappers import wrap
 from dreamer_jax.envs.checking.episodes import check_env
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import Space
 
 FLOAT, INT, BYTE = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
@@ -273,3 +275,173 @@ def test_an_unknown_id_names_the_nearest():
         make_env("gymnasium:CartPol-v1")
     with pytest.raises(UserError, match=r"'CartPole-v7'.*CartPole-v1"):
         make_env("gymnasium:CartPole-v7")
+
+
+class Told(gymnasium.Env):
+    """Returns what it is told to."""
+
+    def __init__(self, observation=0.0, step=(0.0, False, False, {}), space=None, action=None):
+        self.observation_space = space or spaces.Box(-9, 9, ())
+        self.action_space = action or spaces.Discrete(2)
+        self.told, self.after = observation, step
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed, options=options)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.action = action
+        return self.told, *self.after
+
+
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (spaces.Box(-500, 500, (2,), np.int64), np.array([0.9, -0.9])),
+        (spaces.Box(-1, 1, (2,), np.int64), np.array([0.9, -0.9])),
+        (spaces.Discrete(3), 1.7),
+        (spaces.MultiDiscrete([3, 3]), np.array([1.0, 0.5])),
+        (spaces.MultiDiscrete([3, 4]), np.array([1.0, 0.5])),
+        (spaces.MultiBinary(2), np.array([1.0, 0.5])),
+    ],
+)
+def test_a_fraction_in_a_space_of_integers_is_an_error(space, value):
+    """Symptom: 0.9 was recorded as 0, 1.7 as 1. Cause: cast without a look at the values."""
+    env = GymnasiumEnv(Told(value, space=space))
+    env.reset(0)
+    with pytest.raises(InvalidValueError, match=r"'vector\S*' holds \d\.\d, which int32 cannot"):
+        env.step({"action": np.int32(0)})
+
+
+@pytest.mark.parametrize(
+    "action", [spaces.Box(5, np.inf, (1,)), spaces.Dict(action=spaces.Box(5, np.inf, (1,)))]
+)
+def test_missing_bounds_of_actions_are_told_through_wrappers(action):
+    told = Told(action=action)
+    env = wrap(GymnasiumEnv(told), repeat=2, time_limit=7)
+    (note,) = env.notes
+    assert note.startswith("action 'action' lacks a bound; the agent acts in 5 … 7;")
+    env.step({"action": np.array([0.0], np.float32)})
+    got = told.action["action"] if isinstance(action, spaces.Dict) else told.action
+    assert got.tolist() == [6.0]
+    assert GymnasiumEnv(Told()).notes == []
+
+
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize(
+    ("method", "returned", "found"),
+    [
+        ("step", (0.0, 1.0, False, {}), "Gym before 0.26"),
+        ("step", None, "Gym before 0.26"),
+        ("reset", np.zeros(3), "observation, info"),
+        ("reset", 0.0, "observation, info"),
+    ],
+)
+def test_another_interface_is_said_in_words(method, returned, found, limited, monkeypatch):
+    monkeypatch.setattr(Told, method, lambda *_, seed=None, options=None: returned)  # noqa: ARG005
+    told = Told()
+    env = GymnasiumEnv(gymnasium.wrappers.TimeLimit(told, 7) if limited else told)
+    with pytest.raises(UserError, match=rf"{method} of Told returns .*{found}"):
+        if method == "step":
+            env.reset(0)
+        env.reset(0) if method == "reset" else env.step({"action": np.int32(0)})
+
+
+def test_a_simulators_own_error_of_unpacking_is_its_own():
+    class Broken(Told):
+        def step(self, action):
+            first, second = [action]
+            return first, second
+
+    env = GymnasiumEnv(Broken())
+    env.reset(0)
+    with pytest.raises(ValueError, match="not enough values") as raised:
+        env.step({"action": np.int32(0)})
+    assert not isinstance(raised.value, UserError)
+
+
+def test_a_reset_without_a_seed_is_refused_at_once():
+    class Unseeded(Told):
+        def reset(self):
+            return 0.0, {}
+
+    for env in (Unseeded(), gymnasium.wrappers.TimeLimit(Unseeded(), 7)):
+        with pytest.raises(
+            UserError, match="reset of Unseeded takes no seed; Gymnasium's is reset"
+        ):
+            GymnasiumEnv(env)
+
+
+def test_a_reset_without_options_is_refused_where_wrappers_give_them():
+    class Optionless(Told):
+        def reset(self, seed=None):  # noqa: ARG002
+            return 0.0, {}
+
+    GymnasiumEnv(Optionless()).reset(0)
+    with pytest.raises(UserError, match="reset of Optionless takes no options"):
+        GymnasiumEnv(gymnasium.wrappers.TimeLimit(Optionless(), 7))
+
+
+def test_a_reward_that_is_no_number_is_said():
+    env = GymnasiumEnv(Told(0.0, (np.zeros(2), False, False, {})))
+    env.reset(0)
+    with pytest.raises(RecordError, match=r"the reward is float64 \(2,\), not one number"):
+        env.step({"action": np.int32(0)})
+
+
+@pytest.mark.parametrize(
+    "name", [" ", "CartPole-v1 ", "CartPole", "../x", "a/b/c-v1", "Cart Pole-v1"]
+)
+def test_a_malformed_id_is_unknown(name):
+    """Symptom: a traceback. Cause: Gymnasium raises its base class for these."""
+    with pytest.raises(UserError, match=rf"unknown gymnasium id '{name}'"):
+        make_env(f"gymnasium:{name}")
+
+
+MODULE = """
+import gymnasium
+
+class Own(gymnasium.Env):
+    observation_space = gymnasium.spaces.Discrete(3)
+    action_space = gymnasium.spaces.Discrete(2)
+
+class Needy(Own):
+    def __init__(self):
+        import surely_not_installed
+
+gymnasium.register("MyOwn-v0", entry_point=Own)
+gymnasium.register("MyNeedy-v0", entry_point="registering_module:Needy")
+"""
+
+
+@pytest.fixture
+def registering(tmp_path, monkeypatch):
+    (tmp_path / "registering_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    yield "gymnasium:registering_module"
+    sys.modules.pop("registering_module", None)
+
+
+def test_a_module_before_the_id_registers_it(registering):
+    """Symptom: an unknown id. Cause: the module was never imported, and a class is no string."""
+    assert make_env(f"{registering}:MyOwn-v0").spaces.obs == {"vector": Space(INT, (), 3)}
+    with pytest.raises(UserError, match="no module 'surely_missing' to register 'MyOwn-v0'"):
+        make_env("gymnasium:surely_missing:MyOwn-v0")
+
+
+def test_a_missing_package_is_named_with_what_brings_it(registering, monkeypatch):
+    """Symptom: MuJoCo's tasks were told to install classic control. Cause: one extra for all."""
+    monkeypatch.setitem(sys.modules, "imageio", None)
+    with pytest.raises(UserError, match=r"needs the package 'imageio'.*\"gymnasium\[mujoco\]\""):
+        make_env("gymnasium:Ant-v5")
+    with pytest.raises(UserError, match=r"'surely_not_installed'.*: pip install surely_not_inst"):
+        make_env(f"{registering}:MyNeedy-v0")
+
+
+@pytest.mark.parametrize("limit", ["soon", 0, -3, 2.5, True])
+def test_a_senseless_time_limit_is_refused(limit):
+    with pytest.raises(
+        UserError, match=f"time_limit is {limit!r}; an episode has at least one step"
+    ):
+        make_env("gymnasium:CartPole-v1", time_limit=limit)

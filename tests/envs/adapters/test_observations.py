@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamer_jax.envs.adapters.observations import class_leaf, missing_value, observation_leaf
-from dreamer_jax.errors import InvalidValueError, UserError
+from dreamer_jax.errors import InvalidValueError, RecordError, UserError
 from dreamer_jax.types import Space
 
 FLOAT, INT, BYTE = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
@@ -167,3 +167,41 @@ def test_a_wrong_shape_is_refused_not_broadcast():
 def test_what_no_key_can_hold_is_refused_by_name(dtype, shape):
     with pytest.raises(UserError, match="'depth'"):
         observation_leaf("depth", dtype, shape)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "lost"),
+    [
+        (class_leaf("x", (), 3), 1.7, r"1\.7"),
+        (class_leaf("x", (2,), 5), np.array([1.0, 2.5]), r"2\.5"),
+        (observation_leaf("x", np.int64, (3,), -5, 500), np.array([0, 0.9, -0.9]), r"0\.9"),
+        (observation_leaf("x", np.int32, ()), np.float32(-0.25), r"-0\.25"),
+        (observation_leaf("x", np.int32, ()), np.nan, "nan"),
+        (observation_leaf("x", np.bool_, (2,)), np.array([0, 2]), "2"),
+        (observation_leaf("x", np.bool_, ()), 0.5, r"0\.5"),
+        (observation_leaf("x", np.uint8, (16, 16, 3)), np.full((16, 16, 3), 0.5), r"0\.5"),
+    ],
+)
+def test_a_value_that_its_type_would_change_is_refused(leaf, value, lost):
+    """Symptom: the agent was blind, 0.1 … 0.8 recorded as 0. Cause: a cast nobody looked at."""
+    message = rf"'x' holds {lost}, which {leaf.space.dtype} cannot hold; give floats a float space"
+    with pytest.raises(InvalidValueError, match=message):
+        leaf.convert(value)
+
+
+def test_other_types_of_the_same_values_are_taken():
+    whole = observation_leaf("x", np.int64, (2,), -5, 500).convert(np.array([3.0, -4.0]))
+    assert whole.tolist() == [3, -4] and whole.dtype == INT
+    assert class_leaf("x", (), 3).convert(True) == 1
+    assert observation_leaf("x", np.bool_, (2,)).convert([0, 1.0]).tolist() == [False, True]
+    assert observation_leaf("x", np.float32, (2,)).convert([1, 2]).tolist() == [1.0, 2.0]
+    picture = observation_leaf("x", np.uint8, (16, 16, 3)).convert(np.full((16, 16, 3), 7.0))
+    assert picture.dtype == BYTE and (picture == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.bool_])
+@pytest.mark.parametrize("value", ["1", None, 1j])
+def test_what_is_no_number_is_refused(dtype, value):
+    message = rf"'x' is \S+, no number; its space says {np.dtype(dtype)}"
+    with pytest.raises(RecordError, match=message):
+        observation_leaf("x", dtype, ()).convert(value)

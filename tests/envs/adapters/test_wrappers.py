@@ -138,3 +138,24 @@ def test_what_a_record_lacks_is_marked_as_missing():
     assert np.isfinite(env.step(action)["vector"]).all()
     assert check_env(lambda: wrap(Forgetful(), fill_missing=True)) == []
     assert "'vector' is missing from a record" in check_env(Forgetful)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("time_limit", "soon", "time_limit is 'soon'; an episode has at least one step"),
+        ("time_limit", 2.5, r"time_limit is 2\.5"),
+        ("time_limit", True, "time_limit is True"),
+        ("time_limit", 0, "time_limit is 0"),
+        ("repeat", "2", "repeat is '2'; an action is applied at least once"),
+        ("stack", "4", "stack is '4'"),
+        ("size", 64, "size is 64; it is height and width in pixels"),
+        ("size", (64,), "size is"),
+        ("size", (0, 64), "size is"),
+        ("size", "64x64", "size is"),
+        ("fill_missing", "false", "fill_missing is 'false'; it is True or False"),
+    ],
+)
+def test_senseless_options_are_refused_in_words(option, value, message):
+    with pytest.raises(UserError, match=message):
+        wrap(Counting(), **{option: value})

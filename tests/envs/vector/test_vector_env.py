@@ -135,6 +135,18 @@ def test_seeds_differ_with_every_argument_and_fit_31_bits():
     assert max(seeds) > 2**30
 
 
+def test_no_count_of_episodes_wraps():
+    """They are numbers of Python; a fixed width would begin the same episodes again."""
+    with VectorEnv(Counting, 2, seed=7, workers="inline") as env:
+        env.reset()
+        env._episodes = [2**32 + 4, 2**64 + 4]
+        env.reset()
+        state = json.loads(json.dumps([each["episode"] for each in env.state()["environments"]]))
+        assert state == [2**32 + 5, 2**64 + 5]
+    seeds = {episode_seed(7, 0, 0, k) for k in (5, 2**32 + 5, 2**33 + 5, 2**64 + 5)}
+    assert len(seeds) == 4 and max(seeds) < 2**31
+
+
 def test_returned_records_never_change():
     with VectorEnv(_make("testing:mixed"), 3, seed=1, workers="inline") as env:
         records = _run(env, 13, seed=0)
