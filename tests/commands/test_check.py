@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamer_jax.__main__ import run
-from dreamer_jax.envs.suites.testing import Mixed
+from dreamer_jax.envs.testing.mixed import Mixed
 from dreamer_jax.errors import UserError
 
 MODULE = "an_environment_of_my_own"
