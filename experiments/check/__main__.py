@@ -79,6 +79,8 @@ def run_check(check: Check, args: argparse.Namespace, command: str) -> int:
     seeds = parse_seeds(args.seeds or check.seeds)
     out = args.out or Path("runs", "checks", name)
     runs = plan_runs(check, seeds, out)
+    if args.json:
+        read_results(args.json)  # refused now rather than when all has been run
     print(statement(name, check, seeds), flush=True)
     flat = [run for row in runs.values() for run in row.values()]
     with (
