@@ -11,7 +11,6 @@ Exit codes: 0 shown or reported, 1 not shown or a run failed, 2 bad input, 75 st
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -42,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: For anything that no run could use.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    args = parse(given)
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     if args.list:
         print(listing({name: load(name) for name in names()}, read_results(args.results)))
         return 0
@@ -51,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("name a check, or ask for --list")
     if args.jobs < 0:
         raise UserError(f"--jobs={args.jobs}; it is a number of runs, or 0")
-    command = shlex.join(["python", "-m", "experiments.check", *given])
-    return run_check(load(args.name), args, command)
+    return run_check(load(args.name), args)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -73,7 +70,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run_check(check: Check, args: argparse.Namespace, command: str) -> int:
+def run_check(check: Check, args: argparse.Namespace) -> int:
     """Run what is not finished yet, print and write the result, and return the exit code."""
     name = Path(args.name).stem
     seeds = parse_seeds(args.seeds or check.seeds)
@@ -101,6 +98,8 @@ def run_check(check: Check, args: argparse.Namespace, command: str) -> int:
     verdict = judge(check, values, costs)
     print(conclusion(values, costs, verdict))
     if args.json:
+        # Where the runs lie and how many ran at a time says nothing to others.
+        command = f"python -m experiments.check {name} --seeds={args.seeds or check.seeds}"
         write_result(args.json, name, to_json(check, command, values, costs, verdict))
     return 0 if verdict.word in ("shown", "reported") else _NOT_SHOWN
 

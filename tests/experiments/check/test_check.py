@@ -107,7 +107,8 @@ def test_a_check_prints_every_arm_of_every_seed_and_its_verdict(fake, tmp_path, 
     assert (result["verdict"], result["class"]) == ("shown", "S")
     assert result["arms"]["system"]["values"] == {"0": 9.0, "1": 9.1, "2": 9.2}
     assert result["comparisons"][0]["interval"] == pytest.approx([8, 8])
-    assert "jax" in result["versions"] and "--jobs=2" in result["command"]
+    assert result["command"] == "python -m experiments.check fake --seeds=0-2"
+    assert {"python", "jax", "flax", "numpy"} == set(result["versions"])
     assert starts(tmp_path / "runs" / "checks" / "fake").keys() == {
         f"{arm}/seed{seed}" for arm in ("system", "control") for seed in range(3)
     }
@@ -219,6 +220,16 @@ def test_every_check_that_ships_can_be_planned_and_keeps_the_limits(name, tmp_pa
     assert plan_runs(check, [0, 1], tmp_path)
     assert 0 < check.minutes <= 30
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_in_the_documentation_is_a_check(tmp_path):
+    text = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    example = text.split("```python\n")[1].split("```")[0]
+    (tmp_path / "example.py").write_text(example)
+    check = load(str(tmp_path / "example.py"))
+    runs = plan_runs(check, [5], tmp_path)
+    assert runs.keys() == {"slow", "none"} and check.kind == "S"
+    assert "--config.agent.slow_rate=1.0" in runs["none"][5].arguments
 
 
 @pytest.mark.parametrize(
