@@ -68,7 +68,7 @@ class Chase(DeviceEnv):
                 f"cells={self.cells}, length={self.length}: 2 to 16 cells, at least 1 step"
             )
         room = PIXELS // self.cells
-        line.check_options(self.rule, self.image, self.object_size, room, self.background)
+        line.check_shared(self.rule, self.image, self.object_size, room, self.background)
 
     @property
     def spaces(self) -> Spaces:

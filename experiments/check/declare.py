@@ -2,7 +2,7 @@
 
 Three classes of checks:
 
-    S  a system that must do something: beats every named control, interval above zero
+    S  a system that must do something: beats every named control, interval above the margin
     E  an economy: equal within a tolerance, and something saved, interval above zero
     O  an option: its effect with its interval, whatever it is
 """
@@ -64,6 +64,8 @@ class Check:
         seeds: As on the command line.
         preset: Config that all arms start from.
         options: Config values of all arms.
+        margin: Difference that the interval must exceed (S); above 0 where a small one, however
+            sure, would not be what is claimed.
         tolerance: Largest difference that counts as equal (E).
         cost: What is saved (E); smaller is better.
 
@@ -81,6 +83,7 @@ class Check:
     seeds: str = "0-4"
     preset: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
+    margin: float = 0.0
     tolerance: float | None = None
     cost: Measure | None = None
 

@@ -33,6 +33,7 @@ def to_json(
         "claim": check.claim,
         "class": check.kind,
         "measure": check.measured,
+        "margin": check.margin,
         "tolerance": check.tolerance,
         "budget_minutes": check.minutes,
         "preset": check.preset,

@@ -10,8 +10,8 @@ from experiments.check.statistics import LEVEL, Interval
 from experiments.check.verdict import Comparison, Values, Verdict
 
 _RULES = {
-    "S": "every interval of system − control above zero",
-    "E": "every interval of system − control within the tolerance, every saving above zero",
+    "S": "every interval of system − control above {margin:g}",
+    "E": "every interval of system − control within ±{tolerance:g}, every saving above 0",
     "O": "none; the effect is reported",
 }
 
@@ -19,12 +19,12 @@ _RULES = {
 def statement(name: str, check: Check, seeds: Sequence[int]) -> str:
     """Return what is stated before anything runs."""
     runs = len(seeds) * sum(not arm.reads for arm in check.arms.values())
-    equal = f", tolerance {check.tolerance:g}" if check.tolerance is not None else ""
+    rule = _RULES[check.kind].format(margin=check.margin, tolerance=check.tolerance)
     return "\n".join(
         [
             f"{name} (class {check.kind}): {check.claim}",
-            f"measure: {check.measured}{equal}",
-            f"rule: {_RULES[check.kind]}",
+            f"measure: {check.measured}",
+            f"rule: {rule}",
             *(f"pair: {system} against its control {control}" for system, control in check.pairs),
             f"{runs} runs, budget {check.minutes:g} minutes on 2 cores",
         ]

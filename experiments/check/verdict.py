@@ -51,7 +51,7 @@ def judge(check: Check, values: Values, costs: Values | None = None) -> Verdict:
     if check.kind == "O":
         return Verdict("reported", comparisons, [])
     if check.kind == "S":
-        holds = all(each.interval.low > 0 for each in comparisons)
+        holds = all(each.interval.low > check.margin for each in comparisons)
         return Verdict("shown" if holds else "not shown", comparisons, [])
     assert costs is not None and check.tolerance is not None
     saved = {arm: {s: -v for s, v in row.items() if v is not None} for arm, row in costs.items()}

@@ -60,7 +60,7 @@ class Chase:
         if not 2 <= cells <= PIXELS:
             raise UserError(f"cells is {cells}; the line has 2 to {PIXELS} cells")
         room = min(PIXELS // cells, PIXELS // 2)
-        check_options(rule, image, object_size, room, background)
+        check_shared(rule, image, object_size, room, background)
         self._cells, self._length, self._image = cells, length, image
         self._rule, self._scale = rule, reward_scale
         self._object_size, self._noisy = object_size, background == "noise"
@@ -144,7 +144,7 @@ class Chase:
         return record
 
 
-def check_options(rule: str, image: bool, object_size: int, room: int, background: str) -> None:
+def check_shared(rule: str, image: bool, object_size: int, room: int, background: str) -> None:
     """Check the options that `Chase` here and the one in JAX have in common.
 
     Args:

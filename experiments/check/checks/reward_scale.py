@@ -5,8 +5,12 @@ divides by the range of returns, but never by less than `agent.return_limit` = 1
 rewards are not amplified: the smallest scale is where the claim is in danger.
 
 The control is an actor that learns nothing; counting rewards as 1 it plays at any scale as it does
-at 1. Two arms are reported only: small returns amplified, and large ones not normalised
-(percentiles that coincide leave the scale at the limit).
+at 1. It scores 2.6 and the shortest path 9.5, so beating it by less than 3 is not learning, however
+sure it is. This margin was set after a first judgement without one, which a lead of 0.12 had passed
+at the smallest scale; it can only make the check harder.
+
+Two arms are reported only: small returns amplified, and large ones not normalised (percentiles that
+coincide leave the scale at the limit).
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ CHECK = Check(
     measure=relative_score,
     measured="mean score of training episodes over the last quarter of steps, rewards counted as 1",
     minutes=10,
+    margin=3.0,
     options={
         **OPTIONS,
         "task": "testing:chase",

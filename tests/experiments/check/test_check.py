@@ -89,6 +89,7 @@ def test_a_check_prints_every_arm_of_every_seed_and_its_verdict(fake, tmp_path, 
     out = capsys.readouterr().out
     stated, concluded = out.split("system seed 0: running", 1)
     assert "fake (class S): the system scores more" in stated
+    assert "rule: every interval of system − control above 0\n" in stated
     assert "6 runs, budget 0.5 minutes on 2 cores" in stated
     assert concluded[concluded.index("arm ") :] == textwrap.dedent(
         """\

@@ -52,6 +52,12 @@ def test_every_control_must_lose():
     assert judge(two, WINS | rows(other=[5.0, 7.0, 5.0, 7.0, 5.0])).word == "not shown"
 
 
+@pytest.mark.parametrize(("margin", "word"), [(3.8, "shown"), (3.9, "not shown")])
+def test_a_difference_that_is_sure_but_small_is_not_shown(margin, word):
+    """Student's interval of the differences 4, 4, 4.5, 4.5, 4 begins at 4.2 − 0.34 = 3.86."""
+    assert judge(check("S", margin=margin), WINS).word == word
+
+
 EQUAL = rows(system=[5.0, 6.0, 5.1], control=[5.1, 5.9, 5.1])
 CHEAP = rows(system=[1.0, 1.1, 1.0], control=[2.0, 2.2, 2.1])
 DEAR = {"system": CHEAP["control"], "control": CHEAP["system"]}
