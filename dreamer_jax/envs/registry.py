@@ -44,7 +44,7 @@ _SUITES = {
     "minecraft": _Suite("dreamer_jax.envs.suites.minecraft", ""),
     "minigrid": _Suite("dreamer_jax.envs.suites.minigrid", "minigrid"),
     "procgen": _Suite("dreamer_jax.envs.suites.procgen", "procgen"),
-    "testing": _Suite("dreamer_jax.envs.suites.testing", ""),
+    "testing": _Suite("dreamer_jax.envs.testing.suite", ""),
 }
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.types import Record
 
 VARIABLE = "DREAMER_JAX_TAPE"  # names the file; an environment has no other way to know the run

@@ -25,7 +25,7 @@ from dreamer_jax.runtime.showing.media import without_pictures
 from dreamer_jax.runtime.signals import StopRequest
 from experiments.sweep.backend import Backend
 from experiments.sweep.local import LocalBackend
-from experiments.sweep.plan import Override, Run, parse_vary, plan, split_values
+from experiments.sweep.plan import Override, Run, parse_seeds, parse_vary, plan, split_values
 from experiments.sweep.plot import draw_curves
 from experiments.sweep.printed import command_lines
 from experiments.sweep.progress import read_progress
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: For anything that no run could use.
     """
     args, fixed = parse(sys.argv[1:] if arguments is None else arguments)
-    tasks, seeds = split_values(args.tasks), _seeds(args.seeds)
+    tasks, seeds = split_values(args.tasks), parse_seeds(args.seeds)
     if not tasks:
         raise UserError("--tasks is empty; name tasks as SUITE:NAME, separated by commas")
     varied = parse_vary(args.vary)
@@ -151,18 +151,6 @@ def conclude(out: Path, runs: Sequence[Run], states: dict, stopped: bool) -> int
             print(f"curves: {out / 'curves.png'}")
     kinds = {progress.state for progress in states.values()}
     return 1 if "failed" in kinds else RESUMABLE if stopped or kinds != {"finished"} else 0
-
-
-def _seeds(text: str) -> list[int]:
-    seeds: list[int] = []
-    for part in split_values(text):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if found is None:
-            raise UserError(f"--seeds={text}: {part!r} is neither a seed nor a range such as 0-4")
-        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
-    if not seeds:
-        raise UserError(f"--seeds={text} names no seed")
-    return seeds
 
 
 if __name__ == "__main__":

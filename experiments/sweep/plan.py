@@ -45,6 +45,23 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in re.split(r",(?![^(\[]*[)\]])", text) if value.strip()]
 
 
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds such as `0,1,2` or `0-4`.
+
+    Raises:
+        UserError: If there are none.
+    """
+    seeds: list[int] = []
+    for part in split_values(text):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if found is None:
+            raise UserError(f"--seeds={text}: {part!r} is neither a seed nor a range such as 0-4")
+        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
+    if not seeds:
+        raise UserError(f"--seeds={text} names no seed")
+    return seeds
+
+
 def parse_vary(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Read `key=v1,v2` of every `--vary`.
 

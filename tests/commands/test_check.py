@@ -10,7 +10,7 @@ import pytest
 
 from dreamer_jax.__main__ import run
 from dreamer_jax.envs.adapters.functions import from_functions
-from dreamer_jax.envs.suites.testing import Mixed
+from dreamer_jax.envs.testing.mixed import Mixed
 from dreamer_jax.errors import UserError
 
 MODULE = "an_environment_of_my_own"

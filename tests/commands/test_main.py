@@ -149,7 +149,7 @@ def test_what_train_cannot_use_is_refused(refused, tmp_path, given, text):
 
 
 def test_the_installed_command_finds_a_task_in_the_working_directory(tmp_path, monkeypatch, capsys):
-    text = "from dreamer_jax.envs.suites.testing import Counting as make\n"
+    text = "from dreamer_jax.envs.testing.counting import Counting as make\n"
     (tmp_path / "a_task_of_my_own.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])

@@ -14,7 +14,7 @@ import pytest
 from dreamer_jax.config import load_config
 from dreamer_jax.envs.faults import EnvironmentFault, FaultPolicy
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.suites.testing import Flaky
+from dreamer_jax.envs.testing.flaky import Flaky
 from dreamer_jax.envs.vector import placement
 from dreamer_jax.envs.vector.vector_env import VectorEnv, episode_seed
 from dreamer_jax.errors import UserError
@@ -81,12 +81,12 @@ def test_an_environment_that_raises_starts_its_next_episode_in_the_same_step():
 
 FIRST_FAILURE = 3  # environment; its worker also runs the one before it
 CASES = {
-    "raise": ("inline", r"(?s)environment 3 failed.*testing\.py.*the simulator broke"),
-    "exit": ("inline", r"(?s)environment 3 failed.*testing\.py.*SystemExit: the simulator left"),
-    "raise in a worker": ("process", r"(?s)environment 3 failed.*testing\.py.*simulator broke"),
-    "die": ("process", r"(?s)environments 2 to 3 failed.*testing\.py.*died with exit code -11"),
+    "raise": ("inline", r"(?s)environment 3 failed.*flaky\.py.*the simulator broke"),
+    "exit": ("inline", r"(?s)environment 3 failed.*flaky\.py.*SystemExit: the simulator left"),
+    "raise in a worker": ("process", r"(?s)environment 3 failed.*flaky\.py.*simulator broke"),
+    "die": ("process", r"(?s)environments 2 to 3 failed.*flaky\.py.*died with exit code -11"),
     "kill": ("process", r"(?s)environments 2 to 3 failed.*died with exit code -9"),
-    "hang": ("process", r"(?s)environments 2 to 3 failed.*testing\.py.*did not answer in time"),
+    "hang": ("process", r"(?s)environments 2 to 3 failed.*flaky\.py.*did not answer in time"),
 }
 
 

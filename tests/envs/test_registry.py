@@ -19,7 +19,7 @@ import dm_env
 import gymnasium
 import numpy as np
 from dm_env import specs
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 
 def ours(length=5):
     return Counting(length)

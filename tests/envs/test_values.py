@@ -9,7 +9,8 @@ import pytest
 
 from dreamer_jax.envs.faults import EnvironmentFault, FaultPolicy
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.suites.testing import Counting, Mixed
+from dreamer_jax.envs.testing.counting import Counting
+from dreamer_jax.envs.testing.mixed import Mixed
 from dreamer_jax.envs.values import ValueCheck, fields, store
 from dreamer_jax.envs.vector.group import record_spaces
 from dreamer_jax.envs.vector.vector_env import VectorEnv

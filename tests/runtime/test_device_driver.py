@@ -162,7 +162,7 @@ def test_what_a_task_is_decides_who_steps_it():
         ("device:chase", {"device_steps": 0}, VectorEnv),
         ("testing:chase", {}, VectorEnv),
         ("dreamer_jax.device_envs.chase:Chase", {}, DeviceVectorEnv),
-        ("dreamer_jax.envs.suites.testing:Chase", {}, VectorEnv),
+        ("dreamer_jax.envs.testing.chase:Chase", {}, VectorEnv),
     ):
         with make_envs(tiny_run(task, {"env_workers": "inline", **options}), 2, seed=0) as envs:
             assert type(envs) is kind, task

@@ -13,7 +13,7 @@ from tiny_run import tiny_run
 from dreamer_jax.config import find_size
 from dreamer_jax.device.compiled import Compiled, compile_agent, to_host
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.runtime.driver import Driver, replay_record
 from dreamer_jax.runtime.experience import make_replay

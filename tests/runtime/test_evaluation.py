@@ -12,7 +12,7 @@ from tiny_run import shared_agent, tiny_run
 from dreamer_jax.config import find_size
 from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.runtime.evaluation import Evaluation, describe, evaluate, mean_interval
 

@@ -7,7 +7,8 @@ import pytest
 
 from dreamer_jax.envs.adapters.wrappers import ActionRepeat, Resize, TimeLimit, wrap
 from dreamer_jax.envs.checking.episodes import check_env
-from dreamer_jax.envs.suites.testing import Counting, Mixed
+from dreamer_jax.envs.testing.counting import Counting
+from dreamer_jax.envs.testing.mixed import Mixed
 from dreamer_jax.errors import UserError
 
 LEFT = {"action": np.int32(1)}

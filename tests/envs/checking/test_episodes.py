@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dreamer_jax.envs.checking.episodes import check_env, examine_env
-from dreamer_jax.envs.suites.testing import Counting, Mixed
+from dreamer_jax.envs.testing.counting import Counting
+from dreamer_jax.envs.testing.mixed import Mixed
 
 INSTANCES = itertools.count()
 

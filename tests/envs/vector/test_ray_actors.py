@@ -74,7 +74,7 @@ def test_a_saved_run_goes_on_with_the_same_records():
 
 
 LOST = {
-    "raise": r"(?s)environment 3 failed.*testing\.py.*the simulator broke",
+    "raise": r"(?s)environment 3 failed.*flaky\.py.*the simulator broke",
     "kill": r"(?s)environments 2 to 4 failed.*the actor died",
     "hang": r"(?s)environments 2 to 4 failed.*did not answer in time",
 }

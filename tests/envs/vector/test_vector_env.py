@@ -13,7 +13,7 @@ import pytest
 
 from dreamer_jax.envs.adapters.actions import random_actions
 from dreamer_jax.envs.registry import make_env
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector import placement
 from dreamer_jax.envs.vector.vector_env import VectorEnv, episode_seed
 from dreamer_jax.errors import UserError
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWar
 PROBE = '''
 import os, sys
 import numpy as np
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.errors import UserError
 
 class Probe(Counting):
