@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +19,13 @@ from typing import NamedTuple
 import numpy as np
 import zstandard
 
+from dreamer_jax.files import replacing
 from dreamer_jax.replay.storage import bytes_per_record
 from dreamer_jax.types import Space
 
 MAGIC = b"DJREPLAY"
 FORMAT = 1
 SUFFIX = ".blk"
-UNFINISHED = ".tmp"
 DIGEST_BYTES = 16
 COMPRESSION_LEVEL = 1
 
@@ -129,23 +127,6 @@ def file_name(block: Block, content: bytes) -> str:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, also after a power cut."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{UNFINISHED}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names of new files in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write a file that appears whole or not at all; its folder is still to be flushed."""
+    with replacing(path, last=False) as temp:
+        temp.write_bytes(content)

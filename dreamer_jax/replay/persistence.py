@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamer_jax.files import UNFINISHED, sync
 from dreamer_jax.replay import blocks
 from dreamer_jax.replay.blocks import Block, CorruptReplayError
 from dreamer_jax.replay.manifest import FORMAT, check_manifest
@@ -148,7 +149,7 @@ class Snapshot:
             if stored.file not in names:
                 raise CorruptReplayError(f"replay block {directory / stored.file} is missing")
         written = [self._write_block(directory, *copied) for copied in self._copied]
-        blocks.sync_directory(directory)
+        sync(directory)
         self._ledger.commit([*self._kept, *written])
         return {
             "format": FORMAT,
@@ -280,5 +281,5 @@ def collect_garbage(
 
 def _names(directory: Path) -> set[str]:
     """Return block files and leftovers of interrupted writes."""
-    patterns = (f"stream*{blocks.SUFFIX}", f"stream*{blocks.SUFFIX}.*{blocks.UNFINISHED}")
+    patterns = (f"stream*{blocks.SUFFIX}", f".stream*{blocks.SUFFIX}.*{UNFINISHED}")
     return {path.name for pattern in patterns for path in directory.glob(pattern)}
