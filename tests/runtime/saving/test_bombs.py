@@ -29,7 +29,7 @@ def spoil(tmp_path: Path) -> Callable[[Callable[[Path], None]], Checkpointer]:
     def change(spoiler: Callable[[Path], None]) -> Checkpointer:
         saver = Checkpointer(tmp_path, keep=2, warn=said.append)
         for step in (3, 5):
-            saver.save(step, ARRAYS, {"bytes": b"xyz" * 5, "step": step})
+            saver.save(step, ARRAYS, {"bytes": b"xyz" * 9999, "step": step})
             saver.wait()
             assert saver.last_error is None
         newest = tmp_path / f"{5:012d}"
@@ -57,8 +57,8 @@ def zip_bomb(name: str) -> Callable[[Path], None]:
 
 
 def many_mentions(folder: Path) -> None:
-    """Name one array of 15 bytes in 200,000 places, as bytes, which are copied."""
-    mentions = [{"__bytes__": "0"}] * 200_000
+    """Name one array in 1,999 places, as bytes, which are copied."""
+    mentions = [{"__bytes__": "0"}] * 1999
     (folder / "host.json").write_text(json.dumps({"step": 5, "x": mentions}))
 
 
