@@ -6,35 +6,35 @@ exit code for "start me again". Collectives alone would wait for the lost one, f
 ever, depending on the backend.
 
 Process 0 names every address that it may have, for the name a host calls itself by often means
-nothing to others. Both ends show the token of the run, so nobody takes a stranger for the other.
+nothing to others; `greeting.py` says how they know each other there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import sys
 import threading
-import time
-from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from dreamer_jax.cluster import secret
+from dreamer_jax.cluster.greeting import answer, call, listen
 from dreamer_jax.errors import UserError
 
 RESUMABLE = 75
 FAREWELL = b"."
 GRACE_SECONDS = 10
 LEAST_PATIENCE = 30  # seconds; processes that start together still start apart
-_GREETING_BYTES = 40  # token, process
-_ANNOUNCED_BYTES = 2048
+_ANNOUNCED_BYTES = 4096
 _ELSEWHERE = ("192.0.2.1", 9)  # reserved for documentation; nothing is sent there
+_LONGEST_KEEPALIVE = 32767  # seconds, in Linux
 
 
 def give_up(reason: str) -> NoReturn:
@@ -50,28 +50,30 @@ class Lifeline:
     Args:
         host: Where the others have already reached process 0, if that is known; read there only.
         patience: Seconds after which a silent host counts as lost.
+        folder: The run directory, which all processes see; the secret of this start travels
+            through it. Without it the secret goes the way of all other data, through JAX.
 
     Raises:
         UserError: If a process and process 0 cannot reach each other.
     """
 
-    def __init__(self, host: str, patience: int) -> None:
+    def __init__(self, host: str, patience: int, folder: Path | None = None) -> None:
         self._leaving = False
         self._ended = threading.Event()  # never set: a loss ends the process meanwhile
         self._sockets: list[socket.socket] = []
         self._watchers: list[threading.Thread] = []
         seconds = max(patience, LEAST_PATIENCE)
         if jax.process_index() == 0:
-            with _server() as server:
-                token = secrets.token_hex(16)
-                hosts = list(dict.fromkeys(filter(None, [host, *own_addresses()])))
-                _broadcast(json.dumps([token, hosts, server.getsockname()[1]]))
-                accepted = answer(server, token, jax.process_count() - 1, seconds)
-            for peer, connection in accepted.items():
+            for peer, connection in _receive(host, folder, seconds).items():
                 self._watch(peer, connection, patience)
         else:
-            token, hosts, port = json.loads(_broadcast(""))
-            self._watch(0, call(hosts, port, token, jax.process_index(), seconds), patience)
+            told = json.loads(_broadcast(""))
+            if "error" in told:
+                raise UserError(told["error"])
+            known = secret.take(folder, told, seconds)
+            index = jax.process_index()
+            found = call(told["hosts"], told["port"], known, index, seconds)
+            self._watch(0, found, patience)
 
     def leave(self) -> None:
         """End together: the others do not take it for a loss, and process 0 goes last.
@@ -120,88 +122,22 @@ def own_addresses() -> list[str]:
     return addresses
 
 
-def answer(
-    server: socket.socket, token: str, count: int, seconds: float
-) -> dict[int, socket.socket]:
-    """Return the connections of the other processes; strangers are turned away.
-
-    Args:
-        server: Listens.
-        token: Of this run.
-        count: How many others there are.
-        seconds: To wait for all of them.
-
-    Raises:
-        UserError: If some do not come.
-    """
-    accepted: dict[int, socket.socket] = {}
-    until = time.monotonic() + seconds
-    while len(accepted) < count:
+def _receive(host: str, folder: Path | None, seconds: float) -> dict[int, socket.socket]:
+    """Tell the other processes where process 0 is; return their connections."""
+    with ExitStack() as stack:
         try:
-            server.settimeout(max(0.1, until - time.monotonic()))
-            connection = server.accept()[0]
-        except TimeoutError as error:
-            raise UserError(
-                f"{count - len(accepted)} of {count} other processes did not reach process 0 "
-                f"within {seconds} seconds; let them connect to any port of it"
-            ) from error
-        peer = _greet(connection, token, 0, until)
-        if peer is None:
-            connection.close()
-        else:
-            accepted[peer] = connection
-    return accepted
-
-
-def call(
-    hosts: Sequence[str], port: int, token: str, process: int, seconds: float
-) -> socket.socket:
-    """Return a connection to process 0 under the first address that is its own.
-
-    Args:
-        hosts: Addresses to try.
-        port: There.
-        token: Of this run.
-        process: Which process this is.
-        seconds: To try for.
-
-    Raises:
-        UserError: If it is found under none.
-    """
-    reasons = []
-    for host in hosts:
-        try:
-            connection = socket.create_connection((host, port), seconds / len(hosts))
-        except OSError as error:  # an unknown name, a closed port, silence
-            reasons.append(f"{host}: {error}")
-            continue
-        if _greet(connection, token, process, time.monotonic() + seconds / len(hosts)) == 0:
-            return connection
-        connection.close()
-        reasons.append(f"{host}: somebody else answers")
-    raise UserError(
-        f"process {process} cannot reach process 0 at port {port} ({'; '.join(reasons)}); name a "
-        "host that all can reach: --coordinator=HOST:PORT --processes=COUNT --process=INDEX"
-    )
-
-
-def _greet(connection: socket.socket, token: str, process: int, until: float) -> int | None:
-    """Show the token and return which process showed the same one."""
-    connection.settimeout(max(0.1, until - time.monotonic()))
-    heard = b""
-    with suppress(OSError):
-        connection.sendall(f"{token}{process:8d}".encode())
-        while len(heard) < _GREETING_BYTES and (more := connection.recv(_GREETING_BYTES)):
-            heard += more
-    shown, number = heard[:-8], heard[-8:]
-    known = len(heard) == _GREETING_BYTES and secrets.compare_digest(shown, token.encode())
-    return int(number) if known else None
-
-
-def _server() -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", 0))
+            known, told = stack.enter_context(secret.offer(folder))
+            servers = [stack.enter_context(each) for each in listen(host)]
+        except OSError as error:
+            reason = f"process 0 cannot receive the others ({error}); is {folder} writable?"
+            _broadcast(json.dumps({"error": reason[:500]}))
+            raise UserError(reason) from error
+        numbers = [each.getsockname()[0] for each in servers]
+        narrow = not {"::", "0.0.0.0"} & {*numbers}
+        hosts = list(dict.fromkeys(filter(None, [host, *(numbers if narrow else own_addresses())])))
+        port = servers[0].getsockname()[1]
+        _broadcast(json.dumps({**told, "hosts": hosts, "port": port}))
+        return answer(servers, known, jax.process_count() - 1, seconds)
 
 
 def _keep_alive(connection: socket.socket, patience: int) -> None:
@@ -211,7 +147,8 @@ def _keep_alive(connection: socket.socket, patience: int) -> None:
     options = {"TCP_KEEPIDLE": patience // 2, "TCP_KEEPINTVL": patience // 8, "TCP_KEEPCNT": 4}
     for name, value in options.items():
         if hasattr(socket, name):  # not everywhere
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, value))
+            bounded = min(max(1, value), _LONGEST_KEEPALIVE)
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), bounded)
 
 
 def _broadcast(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,14 +21,15 @@ from dreamer_jax.errors import UserError
 _SLURM = ("JOB_ID", "STEP_NODELIST", "PROCID", "LOCALID", "NTASKS", "STEP_NUM_TASKS")
 _KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
 _TPU_WORKERS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+MOST_PATIENCE = 86_400  # seconds; a day
 _BY_HAND = "--coordinator=HOST:PORT --processes=COUNT --process=INDEX"
 
 
 def detected(environment: Mapping[str, str]) -> str:
     """Return which launcher of several processes the environment shows, or nothing."""
     # In an interactive step NTASKS is that of the whole allocation.
-    step = all(f"SLURM_{name}" in environment for name in _SLURM)
-    if step and int(environment["SLURM_STEP_NUM_TASKS"]) > 1:
+    step = all(environment.get(f"SLURM_{name}") for name in _SLURM)
+    if step and _number(environment, "SLURM_STEP_NUM_TASKS") > 1:
         return "Slurm"
     if all(name in environment for name in _KUBERNETES):
         return "Kubernetes"
@@ -35,14 +37,21 @@ def detected(environment: Mapping[str, str]) -> str:
     return "TPU pod" if pod or environment.get("MEGASCALE_COORDINATOR_ADDRESS") else ""
 
 
-def start(coordinator: str, processes: int, process: int, patience: int = 100) -> Lifeline | None:
+def start(
+    coordinator: str,
+    processes: int,
+    process: int,
+    patience: int = 100,
+    folder: Path | None = None,
+) -> Lifeline | None:
     """Join the other processes of the run, if there are any; call before anything computes.
 
     Args:
         coordinator: `host:port` of process 0, `auto`, or empty to look for a launcher.
         processes: How many, with `host:port`; or 1 without it, to stay alone whoever starts this.
         process: Which of them this is; only with `host:port`.
-        patience: Seconds without a sign of life after which a host counts as lost.
+        patience: Seconds without a sign of life after which a host counts as lost, 1 … 86,400.
+        folder: The run directory, which all processes see; see `Lifeline`.
 
     Returns:
         What ends this process when another is lost; None where there is no other.
@@ -50,6 +59,8 @@ def start(coordinator: str, processes: int, process: int, patience: int = 100) -
     Raises:
         UserError: If the flags contradict each other, or the others cannot be reached.
     """
+    if not 1 <= patience <= MOST_PATIENCE:
+        raise UserError(f"--patience={patience}; choose 1 to {MOST_PATIENCE:,} seconds")
     if (coordinator, processes, process) == ("", 1, -1):
         return None
     explicit = _is_explicit(coordinator, processes, process)
@@ -80,8 +91,19 @@ def start(coordinator: str, processes: int, process: int, patience: int = 100) -
         ) from error
     if alone:
         return None
-    address = coordinator if explicit else os.environ.get("JAX_COORDINATOR_ADDRESS", "")
-    return Lifeline(address.rpartition(":")[0].strip("[]"), patience)
+    address = coordinator if explicit else _coordinator(os.environ)
+    return Lifeline(address.rpartition(":")[0].strip("[]"), patience, folder)
+
+
+def _coordinator(environment: Mapping[str, str]) -> str:
+    """Return the address under which the others have reached process 0, if it can be known."""
+    try:  # JAX keeps what it made of the launcher's variables to itself
+        from jax._src import distributed
+
+        known = distributed.global_state.coordinator_address
+    except (ImportError, AttributeError):
+        known = None
+    return known or environment.get("JAX_COORDINATOR_ADDRESS", "")
 
 
 def _is_explicit(coordinator: str, processes: int, process: int) -> bool:
@@ -110,3 +132,13 @@ def _devices(environment: Mapping[str, str]) -> list[int] | None:
         environment.get(f"SLURM_{name}") for name in ("STEP_NUM_TASKS", "STEP_NUM_NODES")
     )
     return [] if tasks and tasks == nodes else None
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environment[name])
+    except ValueError as error:
+        raise UserError(
+            f"{name}={environment[name]!r} is not a number; unset it, or give {_BY_HAND}, or "
+            "--processes=1 alone for a run of its own"
+        ) from error

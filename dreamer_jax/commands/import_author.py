@@ -73,7 +73,7 @@ def import_config(options: Mapping[str, Any], task: str) -> ConfigDict:
         config.batch_size, config.batch_length = get("batch_size"), get("batch_length")
         config.replay.capacity = int(get("replay.size"))
         config.replay.context = get("replay_context")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"the config.yaml cannot be used: {error}") from error
     check_limits(config, find_size(config.size))
     return config
@@ -114,7 +114,7 @@ def write(state: TrainState, rundir: RunDir) -> int:
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if not isinstance(options, dict) or "agent" not in options:
         raise UserError(f"{path} is not a config of the maintained code: it has no `agent`")

@@ -31,11 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     for name, default, text in PROCESSES:
         flags.DEFINE_integer(name, default, text, flag_values=values)
     parse(values, arguments)
-    lifeline = start(values.coordinator, values.processes, values.process, values.patience)
+    logdir = Path(values.logdir) if values.logdir else None
+    lifeline = start(values.coordinator, values.processes, values.process, values.patience, logdir)
     if processes()[1] > 1 and not values.logdir:
         raise UserError("several processes need one --logdir that all of them see")
     try:
-        code = run_training(values.config, Path(values.logdir or default_logdir(values.config)))
+        code = run_training(values.config, logdir or Path(default_logdir(values.config)))
     except UserError:
         raise
     except Exception:

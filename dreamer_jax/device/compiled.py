@@ -139,11 +139,11 @@ class Compiled:
             role: Stream of keys.
         """
         key = self._keys[role]
-        return self._policy(params, carry, obs, is_first, key, np.uint32(step), mode=mode)
+        return self._policy(params, carry, obs, is_first, key, _wrapped(step), mode=mode)
 
     def report(self, state: TrainState, carry: Carry, replayed: Replayed, step: int) -> OpenLoop:
         """Return losses and open-loop predictions on a batch; see `report.report`."""
-        key = jax.random.fold_in(self._keys["report"], np.uint32(step))
+        key = jax.random.fold_in(self._keys["report"], _wrapped(step))
         return jax.block_until_ready(self._report(state, carry, replayed, key))
 
     def cost(
@@ -254,6 +254,11 @@ def compile_agent(config: Any, size: Any, spaces: Spaces, *, all_devices: bool =
         by_rows=all_rows if placement is None else placement.by_rows,
     )
     return Compiled(agent, config.seed, placement)
+
+
+def _wrapped(number: int) -> np.uint32:
+    """Return a number that a key is folded by; counts beyond 2³² begin anew."""
+    return np.uint32(number & 0xFFFFFFFF)
 
 
 def debug_nans(wanted: bool) -> AbstractContextManager[Any]:

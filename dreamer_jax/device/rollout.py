@@ -79,7 +79,7 @@ class Rollout:
             seeds: `[E, K]` of the next episodes of each environment.
             calls: Vector steps done before; determines the randomness of the policy.
         """
-        start = np.uint32(calls)
+        start = np.uint32(calls & 0xFFFFFFFF)  # counts beyond 2³² begin anew
         progress, resets, acted, outcomes = self._loop(params, progress, seeds, self._key, start)
         # One transfer: every copy is under way before the first one is waited for.
         return Rolled(progress, *jax.device_get((acted, outcomes, resets)))

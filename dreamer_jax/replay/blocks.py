@@ -5,15 +5,14 @@
 The header names the block, the format version and dtype and shape of every column; the columns
 are raw little-endian bytes in sorted order of their keys. The file is named by what it holds and
 by its digest, so that a name never stands for two contents. Loading believes neither file nor
-name: everything is compared with what the reader expects, and nothing in the file is executed.
+name: everything is compared with what the reader expects, and nothing in the file is executed. The
+reader knows how large the columns are, so no file makes it take more memory than about twice that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,15 +20,17 @@ from typing import NamedTuple
 import numpy as np
 import zstandard
 
+from dreamer_jax.files import replacing
 from dreamer_jax.replay.storage import bytes_per_record
 from dreamer_jax.types import Space
 
 MAGIC = b"DJREPLAY"
 FORMAT = 1
 SUFFIX = ".blk"
-UNFINISHED = ".tmp"
 DIGEST_BYTES = 16
 COMPRESSION_LEVEL = 1
+HEADER_BYTES = 2**20  # enough for thousands of columns
+WINDOW_BYTES = 2**23  # how far back a frame may refer; that level refers back 2^19
 
 
 class CorruptReplayError(ValueError):
@@ -67,14 +68,18 @@ def decode(
 ) -> dict[str, np.ndarray]:
     """Return the columns `[length, ...]` of the block in a file, read-only.
 
+    Args:
+        path: The file.
+        block: What it should hold; of a length that the caller has room for.
+        digest: Its checksum.
+        spaces: Its columns.
+
     Raises:
-        CorruptReplayError: The file is missing, truncated, altered, or holds anything but
-            the `block` with this checksum in columns of `spaces`.
+        CorruptReplayError: The file is missing, cannot be read, is truncated or altered, or holds
+            anything but the `block` with this checksum in columns of `spaces`.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise CorruptReplayError(f"replay block {path} is missing") from None
+    size = block.length * bytes_per_record(spaces)
+    content = _read(path, size)
     body = content[:-DIGEST_BYTES]
     if not body.startswith(MAGIC):
         raise CorruptReplayError(f"{path} is not a replay block")
@@ -89,18 +94,39 @@ def decode(
     expected = {"format": FORMAT, **block._asdict(), "columns": table(spaces)}
     if header != expected or checksum(content) != digest:
         raise CorruptReplayError(
-            f"replay block {path} holds {header} with checksum {checksum(content)},"
+            f"replay block {path} holds {str(header)[:500]} with checksum {checksum(content)},"
             f" expected {expected} with checksum {digest}"
         )
-    size = block.length * bytes_per_record(spaces)
     try:
-        # Reads no more than is wanted, whatever the frame says of itself.
-        raw = zstandard.ZstdDecompressor().stream_reader(body[end:]).read(size + 1)
+        raw = _unpack(body[end:], size)
     except zstandard.ZstdError as error:
         raise CorruptReplayError(f"replay block {path} cannot be unpacked: {error}") from error
     if len(raw) != size:
         raise CorruptReplayError(f"replay block {path} does not hold {size} bytes of columns")
     return _split(raw, block.length, spaces)
+
+
+def _read(path: Path, size: int) -> bytes:
+    """Return the content of a file that holds `size` bytes, if it is not longer than such are."""
+    longest = size + size // 64 + HEADER_BYTES  # what cannot be compressed grows by less
+    try:
+        if path.stat().st_size > longest:
+            raise CorruptReplayError(f"replay block {path} is longer than {longest:,} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CorruptReplayError(f"replay block {path} is missing") from None
+    except OSError as error:
+        raise CorruptReplayError(f"replay block {path} cannot be read: {error}") from error
+
+
+def _unpack(frame: bytes, size: int) -> bytes:
+    """Return what a frame unpacks to; no more memory than `size` and the window is taken."""
+    # A frame that gives its content's size would get that, not `max_output_size`.
+    said = zstandard.get_frame_parameters(frame).content_size
+    if said not in (size, zstandard.CONTENTSIZE_UNKNOWN):
+        raise zstandard.ZstdError(f"it says that it holds {said} bytes")
+    unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
+    return unpacker.decompress(frame, max_output_size=size)
 
 
 def _split(raw: bytes, length: int, spaces: Mapping[str, Space]) -> dict[str, np.ndarray]:
@@ -129,23 +155,6 @@ def file_name(block: Block, content: bytes) -> str:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, also after a power cut."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{UNFINISHED}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names of new files in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write a file that appears whole or not at all; its folder is still to be flushed."""
+    with replacing(path, last=False) as temp:
+        temp.write_bytes(content)

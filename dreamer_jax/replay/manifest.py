@@ -2,7 +2,8 @@
 
 A manifest comes out of a checkpoint whose checksums are right, so what is wrong here was written
 by another program, another version or another run. Invariant: a manifest that passes can make
-`restore` fail only by blocks that are not there or not what it says.
+`restore` fail only by blocks that are not there or not what it says, and no block it names is
+larger than the ring that is to take it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from dreamer_jax.types import Space
 FORMAT = 1
 
 
-def check_manifest(manifest: Any, spaces: Mapping[str, Mapping[str, Space]]) -> None:
+def check_manifest(manifest: Any, spaces: Mapping[str, Mapping[str, Space]], records: int) -> None:
     """Check format, columns, counters and the list of blocks.
 
     Args:
         manifest: As read from a file.
         spaces: Of each family in the replay that is to be restored.
+        records: How many that replay has room for.
 
     Raises:
         UserError: If it is of another format, or of a run with other columns.
@@ -42,7 +44,7 @@ def check_manifest(manifest: Any, spaces: Mapping[str, Mapping[str, Space]]) -> 
     streams = _check_state(manifest.get("state"))
     _want(isinstance(manifest.get("blocks"), list), "it has no list of blocks")
     for entry in manifest["blocks"]:
-        _check_block(entry, spaces, streams)
+        _check_block(entry, spaces, streams, min(records, manifest["block_length"]))
 
 
 def _check_columns(stored: Any, here: Mapping[str, Any]) -> None:
@@ -86,10 +88,10 @@ def _check_state(state: Any) -> int:
     return len(count)
 
 
-def _check_block(entry: Any, spaces: Mapping[str, Any], streams: int) -> None:
+def _check_block(entry: Any, spaces: Mapping[str, Any], streams: int, longest: int) -> None:
     fits = isinstance(entry, dict) and entry.get("family") in [*spaces]
     fits = fits and all(_count(entry.get(name)) for name in ("stream", "start", "length"))
-    fits = fits and entry["stream"] < streams and entry["length"] > 0
+    fits = fits and entry["stream"] < streams and 0 < entry["length"] <= longest
     fits = fits and all(isinstance(entry.get(name), str) for name in ("file", "checksum"))
     # Blocks lie beside each other: a path could name any file of the machine.
     _want(fits and PurePath(entry["file"]).name == entry["file"], f"it names the block {entry}")

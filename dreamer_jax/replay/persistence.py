@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamer_jax.files import UNFINISHED, sync
 from dreamer_jax.replay import blocks
 from dreamer_jax.replay.blocks import Block, CorruptReplayError
 from dreamer_jax.replay.manifest import FORMAT, check_manifest
@@ -148,7 +149,7 @@ class Snapshot:
             if stored.file not in names:
                 raise CorruptReplayError(f"replay block {directory / stored.file} is missing")
         written = [self._write_block(directory, *copied) for copied in self._copied]
-        blocks.sync_directory(directory)
+        sync(directory)
         self._ledger.commit([*self._kept, *written])
         return {
             "format": FORMAT,
@@ -178,7 +179,7 @@ def restore(
     ledger: Ledger,
 ) -> None:
     """Load a snapshot into an empty replay; see `Replay.restore`."""
-    check_manifest(manifest, {name: ring.spaces for name, ring in families.items()})
+    _check(manifest, families, windows)
     streams = len(windows.count)
     old = manifest["state"]
     state, moves = redeal(old, streams)
@@ -201,12 +202,18 @@ def restore_moved(
 ) -> None:
     """Load chosen streams of several snapshots; see `Replay.restore_moved`."""
     for directory, manifest, moves in parts:
-        check_manifest(manifest, {name: ring.spaces for name, ring in families.items()})
+        _check(manifest, families, windows)
         old, stored = manifest["state"], [_stored(entry) for entry in manifest["blocks"]]
         _check_complete(stored, old, families)
         chosen = (entry for entry in stored if entry.block.stream in moves)
         _load(directory, chosen, old, state, moves, families)
     windows.load_state(dict(state))
+
+
+def _check(manifest: Mapping[str, Any], families: Families, windows: Windows) -> None:
+    spaces = {name: ring.spaces for name, ring in families.items()}
+    room = len(windows.count) * min(ring.capacity for ring in families.values())
+    check_manifest(manifest, spaces, room)
 
 
 def _load(
@@ -238,11 +245,13 @@ def _stored(entry: Mapping[str, Any]) -> Stored:
 
 def _check_complete(stored: list[Stored], state: Mapping[str, Any], families: Families) -> None:
     """Raise CorruptReplayError unless the blocks hold every live record in every family."""
+    own: dict[tuple[str, int], list[Block]] = {}
+    for entry in stored:
+        own.setdefault(entry.block[:2], []).append(entry.block)
     for family in families:
         for stream, (oldest, count) in enumerate(zip(state["oldest"], state["count"], strict=True)):
             at = oldest
-            own = [s.block for s in stored if (s.block.family, s.block.stream) == (family, stream)]
-            for block in sorted(own, key=lambda block: block.start):
+            for block in sorted(own.get((family, stream), []), key=lambda block: block.start):
                 if block.start > at:
                     break
                 at = max(at, block.start + block.length)
@@ -280,5 +289,5 @@ def collect_garbage(
 
 def _names(directory: Path) -> set[str]:
     """Return block files and leftovers of interrupted writes."""
-    patterns = (f"stream*{blocks.SUFFIX}", f"stream*{blocks.SUFFIX}.*{blocks.UNFINISHED}")
+    patterns = (f"stream*{blocks.SUFFIX}", f".stream*{blocks.SUFFIX}.*{UNFINISHED}")
     return {path.name for pattern in patterns for path in directory.glob(pattern)}

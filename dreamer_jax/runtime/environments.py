@@ -123,6 +123,10 @@ class Environments:
         """Return the driver that acts in them."""
         return make_driver(self.envs, compiled, replay)
 
+    def forgive_failures(self, when: Callable[[], bool]) -> None:
+        """Do not count failures while a stop is asked for: its signal may end their processes."""
+        self.envs.forgive_failures(when)
+
     def close(self) -> None:
         """Close them."""
         self.envs.close()

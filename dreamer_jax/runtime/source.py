@@ -9,7 +9,7 @@ agent and to replay, it becomes a `Source`, which the training loop steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,6 +98,10 @@ class Origin(Protocol):
 
     def connect(self, compiled: Compiled, replay: Replay) -> Source:
         """Return the source that fills a replay; called once."""
+        ...
+
+    def forgive_failures(self, when: Callable[[], bool]) -> None:
+        """Be told when failures do not count, because the run was asked to stop."""
         ...
 
     def close(self) -> None:

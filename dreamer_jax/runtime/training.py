@@ -94,6 +94,7 @@ class Training:
         """Train until the configured steps are done or a stop is requested; return if done."""
         parts, agreed, source = self.parts, self.agreement, self.parts.source
         saved = time.monotonic()
+        parts.origin.forgive_failures(lambda: stop.requested)
         self._meet(stop.requested, late=False)
         self._update(stop)  # what a stop within a burst has left
         while agreed.policy_steps < parts.config.steps and not agreed.stop:
@@ -223,12 +224,11 @@ class Training:
 
     def _adopt(self, other: RunDir) -> None:
         """Start from the newest agent of another run: parameters, optimiser, statistics."""
-        found = Checkpointer(other.checkpoints, keep=1, warn=self.parts.line.say).load()
+        saver = Checkpointer(other.checkpoints, keep=1, warn=self.parts.line.say)
+        found = saver.load(expected=array_table(self.learner.train_state, "state/"))
         if found is None:
             raise UserError(f"from_checkpoint={other.root} holds no whole checkpoint")
-        arrays = {k: v for k, v in found.arrays.items() if k.startswith("state/")}
-        match_tree(array_table(self.learner.train_state, "state/"), arrays)
-        self.learner.adopt(arrays)
+        self.learner.adopt(found.arrays)
 
     def _counters(self) -> dict[str, int]:
         return {

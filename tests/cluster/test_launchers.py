@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import joined
+import joined_by_secret
 import kubernetes_api
 import pytest
 
@@ -19,21 +20,30 @@ SLURM_PORTS = 65536 - 4096, 4096  # JAX takes the first plus the number of the j
 
 
 def join(
-    environments: Sequence[Mapping[str, str]], within: Sequence[str] = ()
+    environments: Sequence[Mapping[str, str]],
+    within: Sequence[str] = (),
+    script: Sequence[str] = (joined.__file__,),
 ) -> list[tuple[int, str]]:
     """Start one process for each environment; return exit codes and what they said."""
+    return finish([start_one(each, script, within) for each in environments])
+
+
+def start_one(
+    environment: Mapping[str, str], script: Sequence[str], within: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(PREFIXES)}
     clean["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    members = [
-        subprocess.Popen(
-            [*within, sys.executable, joined.__file__],
-            env=clean | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for environment in environments
-    ]
+    return subprocess.Popen(
+        [*within, sys.executable, *script],
+        env={**clean, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(members: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Return exit codes and what they said."""
     try:
         said = [member.communicate(timeout=100)[0] for member in members]
     finally:
@@ -79,6 +89,31 @@ def slurm_task(index: int, nodes: int) -> dict[str, str]:
 def test_slurm_tasks_join():
     """JAX derives the coordinator from the step's nodes and the number of the job."""
     assert_joined([slurm_task(0, nodes=1), slurm_task(1, nodes=1)], ["0", "1"])
+
+
+def test_the_secret_travels_through_the_run_directory(tmp_path):
+    """Process 0 listens only where JAX says that the others reach it, launcher or not."""
+    script = (joined_by_secret.__file__, str(tmp_path / "run"))
+    ended = join([slurm_task(0, nodes=1), slurm_task(1, nodes=1)], script=script)
+    assert [code for code, _ in ended] == [0, 0], ended
+    (where,) = [line for line in ended[0][1].splitlines() if line.startswith("listens at ")]
+    assert {*where.split()[2:]} <= {"127.0.0.1", "::1"}
+    assert "joined\n" in ended[0][1] and "joined\n" in ended[1][1]
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_share_the_run_directory_are_told(tmp_path):
+    """Each then waits for the other in vain, and says what it lacks."""
+    port = free_port(range(20000 + os.getpid() % 9999, 30000))
+    members = []
+    for index in range(2):
+        flags = [str(tmp_path / f"run{index}"), f"127.0.0.1:{port}", "2", str(index)]
+        members.append(start_one({}, [joined_by_secret.__file__, *flags]))
+    ended = finish(members)
+    assert [code for code, _ in ended] == [1, 1], ended
+    assert "1 of 1 other processes did not reach process 0" in ended[0][1]
+    assert "is not in the run directory" in ended[1][1] and "--logdir that all" in ended[1][1]
 
 
 def test_a_slurm_task_alone_on_its_node_takes_all_devices():

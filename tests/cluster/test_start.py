@@ -24,6 +24,7 @@ SLURM = {
         ({}, ""),
         (SLURM, "Slurm"),
         (SLURM | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}, ""),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": ""}, ""),  # was a traceback
         (SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, ""),  # the interactive step of an allocation
         ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, ""),  # no job step
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, ""),  # any pod
@@ -37,6 +38,20 @@ SLURM = {
 )
 def test_launchers_are_detected(environment, launcher):
     assert detected(environment) == launcher
+
+
+def test_launcher_that_counts_without_numbers_is_named():
+    message = r"SLURM_STEP_NUM_TASKS='2\(x3\)' is not a number; unset it"
+    with pytest.raises(UserError, match=message):
+        detected(SLURM | {"SLURM_STEP_NUM_TASKS": "2(x3)"})
+
+
+@pytest.mark.parametrize("patience", [-5, 0, 86_401, 10**9])
+@pytest.mark.parametrize("flags", [("127.0.0.1:1", 2, 0), ("", 1, -1), ("", 0, -1)])
+def test_patience_that_nobody_can_have_is_refused(flags, patience):
+    """--patience=-5 ended all processes by SIGABRT."""
+    with pytest.raises(UserError, match=f"--patience={patience}; choose 1 to 86,400 seconds"):
+        start(*flags, patience)
 
 
 @pytest.mark.parametrize(

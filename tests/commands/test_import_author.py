@@ -256,9 +256,10 @@ def test_missing_and_misshapen_parameters_are_named(convert, refused, params):
             "the maintained code's networks differ in units or depth",
         ),
         (lambda o: o.update(seed="three"), "the config.yaml cannot be used: "),
+        (lambda o: o["run"].update(steps=float("inf")), "the config.yaml cannot be used: "),
         (lambda o: o.update(batch_length=0), "config.batch_length=0; it must be at least 2"),
     ],
-    ids=["agent", "envs", "lr", "typ", "units", "seed", "length"],
+    ids=["agent", "envs", "lr", "typ", "units", "seed", "steps", "length"],
 )
 def test_config_that_has_no_counterpart_is_named(convert, refused, change, text):
     changed = options()
@@ -266,7 +267,7 @@ def test_config_that_has_no_counterpart_is_named(convert, refused, change, text)
     assert text in refused(convert(yaml_text=yaml.safe_dump(changed)))
 
 
-@pytest.mark.parametrize("text", ["agent: [", "3", "agent"])
+@pytest.mark.parametrize("text", ["agent: [", "3", "agent", "[" * 9999, "agent: 2001-99-99", "\0"])
 def test_what_is_no_config_is_refused(convert, refused, tmp_path, text):
     message = refused(convert(yaml_text=text))
     assert f"cannot read {tmp_path / 'config.yaml'}" in message or "has no `agent`" in message

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from dreamer_jax.nets.heads import ActorHead, Head
+
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.twohot import symexp_bins, twohot_mean
 from dreamer_jax.types import Space

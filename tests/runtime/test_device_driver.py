@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from dreamer_jax.runtime.experience import make_replay
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
@@ -26,7 +27,6 @@ from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.environments import make_driver, make_envs
 from dreamer_jax.runtime.episodes import Episode
-from dreamer_jax.runtime.experience import make_replay
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from dreamer_jax.runtime.experience import make_replay
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
@@ -16,7 +17,6 @@ from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.replay import Replay, Slots
 from dreamer_jax.runtime.driver import Driver
-from dreamer_jax.runtime.experience import make_replay
 from dreamer_jax.runtime.learner import Learner, Ratio
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")

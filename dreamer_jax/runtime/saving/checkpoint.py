@@ -25,17 +25,21 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.errors import UserError
+from dreamer_jax.files import sync
+from dreamer_jax.runtime.saving.arrays import Choose, Header, write_arrays
 from dreamer_jax.runtime.saving.checkpoint_files import (
     Checkpoint,
     Damaged,
     Host,
+    check_host,
     read_folder,
     read_host,
-    sync,
     write_json,
     write_manifest,
 )
-from dreamer_jax.runtime.saving.host_state import encode, write_arrays
+from dreamer_jax.runtime.saving.host_state import encode
+
+Table = Mapping[str, tuple[tuple[int, ...], Any]]  # shape and dtype of each array, by name
 
 _FOLDER = re.compile(r"(\.old-)?(\d{12})")
 
@@ -130,13 +134,18 @@ class Checkpointer:
         """Return the steps of all checkpoint folders, newest first, unverified."""
         return sorted({step for step, _ in self._folders()}, reverse=True)
 
-    def load(self, step: int | None = None) -> Checkpoint | None:
+    def load(self, step: int | None = None, expected: Table | None = None) -> Checkpoint | None:
         """Return the newest whole checkpoint, or that of `step`; None when there is none.
 
+        Args:
+            step: Gradient steps of the one that is wanted.
+            expected: See `candidates`.
+
         Raises:
-            UserError: If `step` is given and there is no whole checkpoint of it.
+            UserError: If `step` is given and there is no whole checkpoint of it, or if one does
+                not hold what is expected.
         """
-        found = next(self.candidates(step), None)
+        found = next(self.candidates(step, expected), None)
         if found is None and step is not None:
             raise UserError(
                 f"no whole checkpoint of step {step} in {self._directory}; "
@@ -144,13 +153,26 @@ class Checkpointer:
             )
         return found
 
-    def candidates(self, step: int | None = None) -> Iterator[Checkpoint]:
-        """Yield whole checkpoints, newest first; those of one `step` if it is given."""
+    def candidates(
+        self, step: int | None = None, expected: Table | None = None
+    ) -> Iterator[Checkpoint]:
+        """Yield whole checkpoints, newest first; those of one `step` if it is given.
+
+        Args:
+            step: Gradient steps of those that are wanted.
+            expected: The arrays of the agent that wants them, to be compared (`match_tree`) before
+                any is read. Whole groups (`state/…`, `acting/…`) of which it names none are not
+                read. None reads everything, of any size that the files have.
+
+        Raises:
+            UserError: If one does not hold what is expected.
+        """
+        choose = None if expected is None else _chooser(expected)
         for found, folder in self._folders():
             if step not in (None, found):
                 continue
             try:
-                yield read_folder(folder, found)
+                yield read_folder(folder, found, choose)
             except Damaged as error:
                 self._warn(f"skipped checkpoint {folder}: {error}")
 
@@ -177,6 +199,7 @@ class Checkpointer:
             temp.mkdir()
             if before_commit is not None:
                 document["replay"], host_arrays = encode(before_commit(), host_arrays)
+            check_host(host_arrays)
             write_arrays(temp / "arrays.npz", arrays)
             write_arrays(temp / "host.npz", host_arrays)
             write_json(temp / "host.json", document)
@@ -228,14 +251,24 @@ class Checkpointer:
             self._collect_garbage([read_host(path) for path in kept])
 
 
-def match_tree(
-    expected: Mapping[str, tuple[tuple[int, ...], Any]], arrays: Mapping[str, np.ndarray]
-) -> None:
+def _chooser(expected: Table) -> Choose:
+    """Return what compares the groups of a checkpoint that `expected` names, and reads those."""
+    groups = {name.partition("/")[0] for name in expected}
+
+    def choose(headers: Mapping[str, Header]) -> list[str]:
+        chosen = {k: v for k, v in headers.items() if k.partition("/")[0] in groups}
+        match_tree(expected, chosen)
+        return list(chosen)
+
+    return choose
+
+
+def match_tree(expected: Table, arrays: Mapping[str, np.ndarray | Header]) -> None:
     """Check that a checkpoint fits the agent it is to be restored into.
 
     Args:
         expected: Shape and dtype of every array, by name.
-        arrays: What was loaded.
+        arrays: What was loaded, or is about to be.
 
     Raises:
         UserError: Naming the first difference in the order of the names.

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from dreamer_jax.errors import RunFault
-from dreamer_jax.runtime.saving.host_state import write_arrays
+from dreamer_jax.runtime.saving.arrays import write_arrays
 
 LOSS, GRADIENT = "loss/", "opt/grad_norm/"
 

@@ -1,61 +1,19 @@
-"""How checkpoint data becomes files without pickle: flat arrays, and JSON that may hold arrays.
-
-Arrays are an uncompressed `.npz` that plain `np.load` opens. Types that NumPy alone cannot name
-(bfloat16 and its kin, from ml_dtypes) are stored as unsigned integers of the same width, and the
-member `dtypes.json` says which they are.
+"""Host state as JSON that may hold arrays, without pickle.
 
 A host state is JSON: string keys, numbers, strings, None, lists, dicts (tuples come back as
 lists). An array, NumPy scalar or bytes object is replaced by `{"__array__": i}`,
 `{"__scalar__": i}` or `{"__bytes__": i}`, where `i` names its array in the file beside the JSON.
+Each array is named once.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 _TAGS = ("__array__", "__scalar__", "__bytes__")
-_DTYPES = "dtypes.json"
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name and flush them to the disk.
-
-    Raises:
-        ValueError: If an array holds Python objects.
-    """
-    special: dict[str, str] = {}
-    with path.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                value = np.asarray(array)
-                if hasattr(ml_dtypes, value.dtype.name):
-                    special[name] = value.dtype.name
-                    value = value.view(f"u{value.dtype.itemsize}")
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, value, allow_pickle=False)
-            archive.writestr(_DTYPES, json.dumps(special))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read what `write_arrays` wrote."""
-    # NumPy forgets to close a file that it cannot read.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        special = json.loads(archive[_DTYPES])
-        arrays = {name: archive[name] for name in archive.files if name != _DTYPES}
-    return {
-        name: array.view(getattr(ml_dtypes, special[name])) if name in special else array
-        for name, array in arrays.items()
-    }
 
 
 def encode(
@@ -113,3 +71,16 @@ def decode(document: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         if tag == "__bytes__":
             return arrays[name].tobytes()
     return {key: decode(item, arrays) for key, item in document.items()}
+
+
+def names(document: Any) -> Iterator[str]:
+    """Yield the names of the arrays that a document needs, as often as it names them."""
+    if isinstance(document, list):
+        for item in document:
+            yield from names(item)
+    elif isinstance(document, dict):
+        for key, item in document.items():
+            if key in _TAGS and len(document) == 1:
+                yield item
+            else:
+                yield from names(item)

@@ -20,7 +20,7 @@ from dreamer_jax.envs.registry import names_code
 from dreamer_jax.errors import UserError
 from dreamer_jax.named import code_named
 from dreamer_jax.runtime.environments import Envs, make_envs
-from dreamer_jax.runtime.saving.checkpoint import Checkpointer, match_tree
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.rundir import RunDir, read_config, read_spaces
 
 TRUST = "if you wrote it or trust who did, say --trust, or trust=True in Python"
@@ -81,18 +81,16 @@ def load_saved(logdir: Path, step: int | None = None, *, trust: bool = False) ->
             f"config.{option}={name!r} of {rundir.config} would run code that the file names; "
             f"{TRUST}"
         )
-    skipped: list[str] = []
-    found = Checkpointer(rundir.checkpoints, keep=1, warn=skipped.append).load(step)
+    compiled = compile_agent(config, find_size(config.size), read_spaces(rundir))
+    shapes, skipped = compiled.shape(), []
+    saver = Checkpointer(rundir.checkpoints, keep=1, warn=skipped.append)
+    found = saver.load(step, array_table(shapes, "state/"))
     if found is None:
         reason = "; ".join(skipped) or "none was saved yet; train first"
         raise UserError(f"{logdir} holds no whole checkpoint: {reason}")
     for message in skipped:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-    compiled = compile_agent(config, find_size(config.size), read_spaces(rundir))
-    state = compiled.shape()
-    expected = array_table(state, "state/")
-    match_tree(expected, {k: v for k, v in found.arrays.items() if k.startswith("state/")})
-    state = restore_arrays(state, found.arrays, "state/")
+    state = restore_arrays(shapes, found.arrays, "state/")
     return Saved(config, compiled, compiled.acting(state), found.step, trust)
 
 

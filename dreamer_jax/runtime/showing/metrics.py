@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from dreamer_jax.errors import UserError
+from dreamer_jax.files import replacing
 from dreamer_jax.runtime.showing.output import Output, Row
 
 How = Literal["mean", "sum", "min", "max", "last"]
@@ -181,11 +181,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _truncate(path: Path, resume_at: Mapping[str, int]) -> None:
     """Replace the file by one without later rows; a crash meanwhile leaves the old one whole."""
-    temp = path.with_name(f".{path.name}.tmp")
-    with temp.open("w", encoding="utf-8") as file:
+    with replacing(path) as temp, temp.open("w", encoding="utf-8") as file:
         for row in read_rows(path):
             if all(row.get(counter, 0) <= limit for counter, limit in resume_at.items()):
                 file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temp, path)

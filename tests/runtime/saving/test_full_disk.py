@@ -159,6 +159,35 @@ def test_files_that_may_not_grow_cost_only_that_save(tmp_path):
     again.close()
 
 
+def test_block_that_cannot_be_read_costs_only_the_newest_checkpoint(tmp_path, capsys):
+    """An input/output error or a missing permission ended the resume with a traceback.
+
+    A folder in its place is an OSError for everybody, also for those who may read everything.
+    """
+    training = make_training(tiny_run(CARTPOLE), tmp_path)
+    training.restore()
+    states = []
+    for _ in range(2):
+        for _ in range(20):
+            training.driver.step(training.learner.acting)
+        training.learner.update()
+        training.save(), training.checkpoints.wait()
+        states.append((training.learner.grad_steps, training.driver.policy_steps))
+    training.close()
+    new, old = list(Checkpointer(tmp_path / "checkpoints", keep=1).candidates())[:2]
+    kept = {block["file"] for block in old.host["replay"]["blocks"]}
+    unread = min({block["file"] for block in new.host["replay"]["blocks"]} - kept)
+    (tmp_path / "replay" / unread).unlink()
+    (tmp_path / "replay" / unread).mkdir()
+    again = make_training(tiny_run(CARTPOLE), tmp_path)
+    assert again.restore()
+    assert (again.learner.grad_steps, again.driver.policy_steps) == states[0]
+    again.close()
+    said = capsys.readouterr().out
+    assert f"checkpoint {new.step} cannot be continued: replay block " in said
+    assert f"{unread} cannot be read: [Errno 21] Is a directory" in said
+
+
 def test_rows_that_found_no_room_come_with_the_next(tmp_path):
     path, said = tmp_path / "metrics.jsonl", []
     metrics = Metrics([JsonlOutput(path)], said.append)
