@@ -20,18 +20,21 @@ from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.training import Training
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return what every line of a file says in JSON."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def rows(training: Training) -> list[dict[str, Any]]:
     """Return the rows of a run's metrics."""
-    with training.parts.rundir.metrics.open() as file:
-        return [json.loads(line) for line in file]
+    return read_lines(training.parts.rundir.metrics)
 
 
 def everything(root: Path) -> dict[str, Any]:
     """Return every leaf of a run's newest checkpoint and every row of its metrics, by path."""
     saved = Checkpointer(root / "checkpoints", keep=1).load()
     assert saved is not None
-    with (root / "metrics.jsonl").open() as file:
-        told = [json.loads(line) for line in file]
+    told = read_lines(root / "metrics.jsonl")
     return _leaves({"arrays": saved.arrays, "host": saved.host, "metrics": told})
 
 

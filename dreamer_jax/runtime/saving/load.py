@@ -82,7 +82,8 @@ def load_saved(logdir: Path, step: int | None = None, *, trust: bool = False) ->
             f"{TRUST}"
         )
     compiled = compile_agent(config, find_size(config.size), read_spaces(rundir))
-    shapes, skipped = compiled.shape(), []
+    shapes = compiled.shape()
+    skipped: list[str] = []
     saver = Checkpointer(rundir.checkpoints, keep=1, warn=skipped.append)
     found = saver.load(step, array_table(shapes, "state/"))
     if found is None:
