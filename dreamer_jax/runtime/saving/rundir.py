@@ -139,6 +139,12 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
     return _read_object(rundir.config)
 
 
+def steps_before(rundir: RunDir) -> int:
+    """Return the policy steps that a run in this directory was last going to do; 0 without one."""
+    steps = read_config(rundir).get("steps", 0) if rundir.config.exists() else 0
+    return steps if isinstance(steps, int) else 0
+
+
 def read_spaces(rundir: RunDir) -> Spaces:
     """Return the spaces of a run's experience.
 
