@@ -139,7 +139,7 @@ def test_missing_or_broken_spaces_are_said(rundir):
     with pytest.raises(UserError, match=r"spaces.json is not JSON; restore it"):
         read_spaces(rundir)
     rundir.spaces.write_text("[]")
-    with pytest.raises(UserError, match="spaces.json holds no options; restore it"):
+    with pytest.raises(UserError, match=r"spaces\.json holds no options; restore it"):
         read_spaces(rundir)
 
 
@@ -167,7 +167,7 @@ def test_what_describes_no_space_is_refused(rundir, change):
     table = json.loads(rundir.spaces.read_text())
     table["obs"]["token"] |= change
     rundir.spaces.write_text(json.dumps(table))
-    with pytest.raises(UserError, match="does not describe spaces .*; restore it"):
+    with pytest.raises(UserError, match=r"does not describe spaces .*; restore it"):
         read_spaces(rundir)
 
 
@@ -184,5 +184,5 @@ def test_what_describes_no_space_is_refused(rundir, change):
 )
 def test_tables_of_another_form_are_refused(rundir, table):
     rundir.spaces.write_text(json.dumps(table))
-    with pytest.raises(UserError, match="does not describe spaces .*; restore it"):
+    with pytest.raises(UserError, match=r"does not describe spaces .*; restore it"):
         read_spaces(rundir)
