@@ -43,7 +43,15 @@ def test_trains_evaluates_and_continues(task, report_every, tmp_path, capsys):
     assert f"{task}, size 16/8/3/2/8: " in out and "100.0% 4" in out
     assert f"learning curve: {tmp_path}" in out and f"video: {tmp_path}" in out
     assert re.search(r"greedy evaluation: mean -?[\d.]+ \(95% interval ", out)
-    expected = [".lock", "checkpoints", "config.json", "media", "metrics.jsonl", "replay"]
+    expected = [
+        ".lock",
+        "checkpoints",
+        "config.json",
+        "media",
+        "metrics.jsonl",
+        "replay",
+        "spaces.json",
+    ]
     assert files(tmp_path) == expected
     reports = ["open_loop_image_000000042.mp4"] if report_every else []
     assert files(tmp_path / "media") == ["evaluation.mp4", "learning_curve.png", *reports]
@@ -82,6 +90,7 @@ def test_missing_picture_packages_do_not_end_a_run(task, tmp_path, capsys, monke
         "config.json",
         "metrics.jsonl",
         "replay",
+        "spaces.json",
     ] or (files(tmp_path / "media") == [])
 
 
