@@ -100,8 +100,9 @@ def test_python_runs_the_same_training(tmp_path):
     assert run(tiny_arguments(CARTPOLE, tmp_path / "line")) == 0
     one, two = (tmp_path / name for name in ("python", "line"))
     assert (one / "metrics.jsonl").read_text() == (two / "metrics.jsonl").read_text()
-    configs = [json.loads((root / "config.json").read_text()) for root in (one, two)]
-    assert configs[0] == configs[1]
+    for name in ("config.json", "spaces.json"):
+        first, second = (json.loads((root / name).read_text()) for root in (one, two))
+        assert first == second and first
 
 
 def test_default_directory_tells_time_task_and_seed():

@@ -237,3 +237,19 @@ def test_metrics_bear_the_name_of_their_phase_where_there_are_several(learner, m
     metrics = learner.update(PHASE)
     names = learner._compiled.metric_names[PHASE]
     assert list(metrics) == [f"{PHASE}/{name}" for name in names]
+
+
+def test_arrays_of_a_checkpoint_are_named_by_what_they_are(learner):
+    """The names are the format on disk: a rename makes every checkpoint one of another agent."""
+    learner.update(PHASE)
+    arrays, _ = learner.state()
+    folders = {"/".join(name.split("/")[:4]) for name in arrays if name.startswith("state/")}
+    assert "state/grad_steps" in folders
+    assert "state/aux/main/slow_critic" in folders and "state/aux/main/stats" in folders
+    assert {name.split("/")[1] for name in folders} == {"params", "aux", "opt", "grad_steps"}
+    assert {name.split("/")[2] for name in folders if "/opt/" in name} == {PHASE}
+    modules = {name.split("/")[2] for name in folders if "/params/" in name}
+    heads = {"reward", "cont", "actor", "critic"}
+    assert modules == {"encoder", "dynamics", "decoder", *heads}
+    others = {name.split("/")[0] for name in arrays} - {"state"}
+    assert others == {"train_carry", "acting"}
