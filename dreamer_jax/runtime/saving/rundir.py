@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,8 +123,10 @@ def claim(rundir: RunDir, config: Mapping[str, Any], spaces: Spaces) -> None:
     texts = {rundir.spaces: _spaces_table(spaces), rundir.config: config}
     try:
         for path, value in texts.items():
-            with replacing(path) as temp:
-                temp.write_text(json.dumps(value, indent=2), encoding="utf-8")
+            with replacing(path) as temp, temp.open("w", encoding="utf-8") as file:
+                json.dump(value, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"cannot write in {rundir.root}: {error}; make room there") from error
 
