@@ -82,7 +82,7 @@ def test_environment_without_pictures_is_said(tmp_path, capsys):
 
 
 HOSTILE = """
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 
 def env():
     return Counting()

@@ -36,10 +36,7 @@ def _counting(context: int) -> Replayed:
         steps.astype(np.float32),
         *(flags.copy() for _ in range(3)),
     )
-    stored = {
-        "deter": np.full((B, D), 7, np.float32),
-        "stoch": np.full((B, S), 1, np.uint8),
-    }
+    stored = {"deter": np.full((B, D), 7, np.float32), "stoch": np.full((B, S), 1, np.uint8)}
     follows = np.array([False, True])
     return jax.tree.map(jnp.asarray, Replayed(records, stored if context else None, follows))
 
@@ -68,9 +65,8 @@ def test_every_observation_meets_the_action_that_led_to_it(
 
     monkeypatch.setattr(WorldModel, "observe", spy)
     with pytest.raises(Enough):
-        agent.train(
-            "joint", random_state(agent), _carry(agent), _counting(context), jax.random.key(0)
-        )
+        state, key = random_state(agent), jax.random.key(0)
+        agent.train("joint", state, _carry(agent), _counting(context), key)
     start, steps, action = met[0]
     offset = np.array([[0], [20]])
     np.testing.assert_array_equal(steps, np.arange(context, T + context) + offset)

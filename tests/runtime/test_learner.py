@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from dreamer_jax.runtime.experience import make_replay
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size

@@ -184,7 +184,7 @@ def test_run_without_spaces_is_told_how_to_get_them(root, tmp_path):
 
 
 HOSTILE = """
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.errors import UserError
 
 def make(*args, **options):
