@@ -30,7 +30,7 @@ def bench_program(args: argparse.Namespace) -> dict[str, Any]:
     policy = compiled.lower_policy(compiled.acting(compiled.init()), acting, obs, first)
     result = {"operations_before_xla": update.as_text().count("stablehlo.")}
     for name, lowered in (("update", update), ("policy", policy)):
-        text = lowered.compile().as_text()
+        text = lowered.compile().as_text() or ""
         result[f"{name}_instructions"] = len(_INSTRUCTION.findall(text))
         result[f"{name}_fusions"] = len(_FUSION.findall(text))
     return result
