@@ -74,26 +74,31 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
     return found
 
 
-def code_named(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def code_named(config: Any) -> Iterator[tuple[str, str]]:
     """Yield every option of a nested config that names code by its import path, and the path.
 
     The task is not among them: `envs.registry.names_code` knows the suites.
 
     Args:
-        config: Whole config, plain or not; what is missing names nothing.
+        config: Whole config, as a ConfigDict or plain; what is missing names nothing.
     """
     for option in CODE_OPTIONS:
         value: Any = config
         for part in option.split("."):
-            value = value.get(part, "") if isinstance(value, Mapping) else ""
+            value = value.get(part, "") if _is_section(value) else ""
         for name in _texts(value):
             if ":" in name:
                 yield option, name
 
 
+def _is_section(value: Any) -> bool:
+    """Return whether something has values by name; a ConfigDict does, but is no Mapping."""
+    return hasattr(value, "items")
+
+
 def _texts(value: Any) -> Iterator[str]:
     """Yield the names in an option: of a section, each value; of a list in a text, each part."""
-    if isinstance(value, Mapping):
+    if _is_section(value):
         for each in value.values():
             yield from _texts(each)
     elif isinstance(value, str):
