@@ -57,6 +57,8 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
     Raises:
         UserError: If there is no such module or attribute.
     """
+    if not all(path.split(".")):
+        raise UserError(f"{kind}: {path!r} is not the name of a module")
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
@@ -64,8 +66,6 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise
         raise UserError(f"{kind}: there is no module {path!r} to find {attribute!r} in") from error
-    except ValueError as error:
-        raise UserError(f"{kind}: {path!r} is not the name of a module") from error
     if not callable(found := getattr(module, attribute, None)):
         public = [key for key, value in vars(module).items() if callable(value)]
         near = difflib.get_close_matches(attribute, public, 1)
