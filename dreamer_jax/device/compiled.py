@@ -21,10 +21,10 @@ from dreamer_jax.agent import Agent
 from dreamer_jax.device import trees
 from dreamer_jax.device.mesh import Placement, gather, make_placement, own_rows
 from dreamer_jax.factory import compute_dtype, make_agent
+from dreamer_jax.nets.widths import Widths
 from dreamer_jax.ops.rows import all_rows
 from dreamer_jax.report import OpenLoop, report
 from dreamer_jax.types import Carry, Columns, Params, Replayed, Space, Spaces, TrainState
-from dreamer_jax.widths import Widths
 
 ROLES = ("init", "train", "policy", "evaluation", "report")  # one stream of keys each
 
