@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from dreamer_jax.runtime.saving.load import Player
+    from dreamer_jax.runtime.player import Player
 
 __all__ = ["load", "load_config", "run_training"]
 __version__ = "0.1.0"
@@ -40,7 +40,8 @@ def load(
     Raises:
         UserError: If there is no run or no whole checkpoint, or it names code nobody trusts.
     """
-    from dreamer_jax.runtime.saving.load import Player, load_saved
+    from dreamer_jax.runtime.player import Player
+    from dreamer_jax.runtime.saving.load import load_saved
 
     return Player(load_saved(Path(logdir), step, trust=trust), sample)
 

@@ -88,10 +88,12 @@ def make_env(task: str, **options: Any) -> Env:
 def names_code(task: str) -> bool:
     """Return whether building `task` imports or calls something that is no suite of this package.
 
-    An id of Gymnasium may name a module to import first, `gymnasium:my_module:MyEnv-v0`.
+    An id of Gymnasium may name a module to import first, `gymnasium:my_module:MyEnv-v0`, and its
+    ids for environments of the old package gym take another id among their options.
     """
     suite, _, name = task.partition(":")
-    return suite not in _SUITES or (suite == "gymnasium" and ":" in name)
+    imports = suite == "gymnasium" and (":" in name or name.startswith("GymV2"))
+    return suite not in _SUITES or imports
 
 
 def in_jax(task: str) -> bool:

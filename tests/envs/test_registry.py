@@ -256,6 +256,7 @@ def test_nothing_to_see_or_to_do_is_said_before_training(name, message, tmp_path
         ("gymnasium:CartPole-v1", False),
         ("gymnasium:ALE/Pong-v5", False),
         ("gymnasium:my_module:MyEnv-v0", True),
+        ("gymnasium:GymV21Environment-v0", True),
         ("testing:counting", False),
         ("device:chase", False),
         ("minigrid:MiniGrid-Empty-5x5-v0", False),

@@ -10,11 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from dreamer_jax.config import find_size
-from dreamer_jax.device.compiled import Compiled, compile_agent, to_host
+from dreamer_jax.device.compiled import Compiled, compile_agent
 from dreamer_jax.device.trees import array_table, restore_arrays
 from dreamer_jax.envs.registry import names_code
 from dreamer_jax.errors import UserError
@@ -93,68 +92,3 @@ def load_saved(logdir: Path, step: int | None = None, *, trust: bool = False) ->
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     state = restore_arrays(shapes, found.arrays, "state/")
     return Saved(config, compiled, compiled.acting(state), found.step, trust)
-
-
-class Player:
-    """An agent that acts in one environment and remembers what it has seen.
-
-    Args:
-        saved: From `load_saved`.
-        sample: Draw actions instead of taking the most likely.
-    """
-
-    def __init__(self, saved: Saved, sample: bool = False) -> None:
-        self.config, self.spaces = saved.config, saved.compiled.agent.spaces
-        self._saved = saved
-        self._mode = "train" if sample else "eval"
-        self._calls = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything; the next observation is the first of an episode."""
-        self._carry = self._saved.compiled.initial_acting_carry(1)
-        self._first = True
-
-    def act(self, obs: dict[str, Any] | np.ndarray) -> Any:
-        """Return the action for one observation, without batch axis.
-
-        Args:
-            obs: By key, or the bare value where there is one key.
-
-        Returns:
-            By key, or the bare value where there is one key: class indices of discrete keys,
-            values in −1 … 1 of continuous ones.
-
-        Raises:
-            UserError: If a key is missing, is not numeric, or has another shape.
-        """
-        named = obs if isinstance(obs, dict) else {min(self.spaces.obs): obs}
-        batch = {key: self._check(named, key)[None] for key in self.spaces.obs}
-        self._carry, action, _ = self._saved.compiled.policy(
-            self._saved.params,
-            self._carry,
-            batch,
-            np.array([self._first]),
-            self._calls,
-            mode=self._mode,
-            role="evaluation",
-        )
-        self._first = False
-        self._calls += 1
-        bounded = {}
-        for key, value in to_host(action).items():
-            discrete = self.spaces.action[key].discrete
-            bounded[key] = value[0] if discrete else np.clip(value[0], -1.0, 1.0)
-        return bounded if len(bounded) > 1 else next(iter(bounded.values()))
-
-    def _check(self, obs: dict[str, Any], key: str) -> np.ndarray:
-        space = self.spaces.obs[key]
-        if key not in obs:
-            raise UserError(f"the observation lacks {key!r}; it needs {sorted(self.spaces.obs)}")
-        try:
-            value = np.asarray(obs[key], space.dtype)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{key!r} cannot be read as {space.dtype}: {error}") from error
-        if value.shape != space.shape:
-            raise UserError(f"{key!r} has shape {value.shape}, the agent knows {space.shape}")
-        return value

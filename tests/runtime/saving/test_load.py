@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import warnings
@@ -19,7 +20,8 @@ from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
 from dreamer_jax.named import CODE_OPTIONS
 from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, evaluate
-from dreamer_jax.runtime.saving.load import Player, Saved, load_saved
+from dreamer_jax.runtime.player import Player
+from dreamer_jax.runtime.saving.load import Saved, load_saved
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
 
@@ -104,6 +106,31 @@ def test_wrong_observations_are_named(root, mixed):
     del obs["matrix"]
     with pytest.raises(UserError, match=r"lacks 'matrix'; it needs .*'image', 'integer', 'matrix'"):
         player.act(obs)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("image", 0.5, "'image' holds 0.5, which uint8 would change"),
+        ("image", 300, "'image' holds 300, which uint8 would change"),
+        ("image", -1, "'image' holds -1, which uint8 would change"),
+        ("integer", 7, r"'integer' holds 7 … 7; it may hold classes 0 … 6"),
+        ("integer", 1.7, "'integer' holds 1.7, which int32 would change"),
+        ("vector", math.nan, "'vector' holds nan … nan; it may hold finite numbers"),
+        ("vector", math.inf, "'vector' holds inf … inf; it may hold finite numbers"),
+        ("flags", 2, "'flags' holds 2, which bool would change"),
+    ],
+)
+def test_values_that_a_space_rules_out_are_named_and_not_remembered(mixed, key, value, told):
+    """Symptom: 300 wrapped to 44, and one NaN poisoned every later action until `reset`."""
+    player = Player(load(mixed))
+    good = {name: np.zeros(space.shape, space.dtype) for name, space in player.spaces.obs.items()}
+    player.act(good)
+    before = name_arrays(player._carry, "")
+    with pytest.raises(UserError, match=told):
+        player.act({**good, key: np.full(player.spaces.obs[key].shape, value)})
+    assert same(before, name_arrays(player._carry, ""))
+    player.act({**good, "integer": np.int64(6), "vector": np.full(5, -math.inf)})
 
 
 def test_reset_forgets_everything(root):
