@@ -1,4 +1,4 @@
-"""Index arithmetic of windows: which windows exist, and which are drawn (SPEC 9).
+"""Index arithmetic of windows: which exist, and which are drawn (docs/algorithm.md 9).
 
 A window is `length` consecutive records of one stream, named by the absolute index of its first
 record. Windows lie between `oldest` and `count`, so no window crosses the write head, and no window
