@@ -1,4 +1,4 @@
-"""Atari with 400k frames, 100k decisions (SPEC 9: ratio 256, one environment).
+"""Atari with 400k frames, 100k decisions (docs/algorithm.md 9: ratio 256, one environment).
 
 64×64 colour, needed actions only, no sticky actions.
 """

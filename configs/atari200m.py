@@ -1,4 +1,4 @@
-"""Atari with 200M frames (SPEC 9: ratio 32).
+"""Atari with 200M frames (docs/algorithm.md 9: ratio 32).
 
 96×96 grey, all actions, sticky actions, maximum over the last two frames.
 """

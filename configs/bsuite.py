@@ -1,8 +1,9 @@
-"""BSuite: `--config=bsuite --config.task=bsuite:EXPERIMENT/SETTING` (SPEC 9: ratio 1024).
+"""BSuite: `--config=bsuite --config.task=bsuite:EXPERIMENT/SETTING`.
 
-Every setting is a run of its own, with one environment. A score is final once the setting's
-episodes are done (10,000 of most experiments, 1,000 of cartpole and mountain car), whatever steps
-that takes; `dreamer-jax score RUN …` says whether they are.
+The train ratio is 1024 (docs/algorithm.md 9). Every setting is a run of its own, with one
+environment. A score is final once the setting's episodes are done (10,000 of most experiments,
+1,000 of cartpole and mountain car), whatever steps that takes; `dreamer-jax score RUN …` says
+whether they are.
 """
 
 from dreamer_jax.configs import default

@@ -1,4 +1,4 @@
-"""Crafter with 1M steps (SPEC 9: ratio 512, one environment)."""
+"""Crafter with 1M steps (docs/algorithm.md 9: ratio 512, one environment)."""
 
 from dreamer_jax.configs import default
 from ml_collections import ConfigDict

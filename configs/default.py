@@ -1,6 +1,6 @@
 """Every option with its published default (edition v3). Presets change values, never add meaning.
 
-"paper" is Hafner et al., Nature 2025; "SPEC" is the numerical contract described in BUILD_NOTES.md.
+"paper" is Hafner et al., Nature 2025; docs/algorithm.md is the numerical contract.
 Counts are integers. A step is one decision of the policy unless its name says otherwise.
 """
 
@@ -72,7 +72,7 @@ def _set_parts(agent: ConfigDict) -> None:
 
 
 def _set_networks(agent: ConfigDict) -> None:
-    """Set what the modules are made of (SPEC 2-5)."""
+    """Set what the modules are made of (docs/algorithm.md 2-5)."""
     agent.groups = 32  # categorical latents
     agent.blocks = 8  # blocks of the recurrent core
     agent.decoder_blocks = 8  # blocks of the image decoder's first layer
@@ -95,7 +95,7 @@ def _set_networks(agent: ConfigDict) -> None:
 
 
 def _set_losses(agent: ConfigDict) -> None:
-    """Set what is learned (SPEC 6-7)."""
+    """Set what is learned (docs/algorithm.md 6-7)."""
     agent.loss_scales = ConfigDict(
         {
             "recon": 1.0,  # each observation key
@@ -127,7 +127,7 @@ def _set_losses(agent: ConfigDict) -> None:
 
 
 def _set_optimizer(agent: ConfigDict) -> None:
-    """Set how it is learned (SPEC 8)."""
+    """Set how it is learned (docs/algorithm.md 8)."""
     agent.learning_rate = 4e-5
     agent.actor_learning_rate = 0.0  # 0: the same as learning_rate
     agent.critic_learning_rate = 0.0  # 0: the same as learning_rate

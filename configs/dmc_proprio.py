@@ -1,4 +1,4 @@
-"""DeepMind Control from joint states, 500k steps (SPEC 9: ratio 1024, size 1m)."""
+"""DeepMind Control from joint states, 500k steps (docs/algorithm.md 9: ratio 1024, size 1m)."""
 
 from dreamer_jax.configs import default
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""DeepMind Control from 64×64 pixels, 1M steps (SPEC 9: ratio 256)."""
+"""DeepMind Control from 64×64 pixels, 1M steps (docs/algorithm.md 9: ratio 256)."""
 
 from dreamer_jax.configs import default
 from ml_collections import ConfigDict

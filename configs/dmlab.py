@@ -1,4 +1,7 @@
-"""DMLab-30 levels, 100M frames (SPEC 9: ratio 32). Never run against the game here."""
+"""DMLab-30 levels, 100M frames (docs/algorithm.md 9: ratio 32).
+
+Never run against the game here.
+"""
 
 from dreamer_jax.configs import default
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Locomotion examples of dm_control, camera and proprioception.
 
-SPEC 9 has no row for them; the schedule is that of DMC vision (ratio 256).
+docs/algorithm.md 9 has no row for them; the schedule is that of DMC vision (ratio 256).
 """
 
 from dreamer_jax.configs import default

@@ -1,6 +1,6 @@
 """Memory Maze from pictures: `--config=memorymaze --config.task=memorymaze:9x9` up to 15x15.
 
-SPEC 9 has no row for it; the schedule is that of DMLab (ratio 32, 16 environments).
+docs/algorithm.md 9 has no row for it; the schedule is that of DMLab (ratio 32, 16 environments).
 """
 
 from dreamer_jax.configs import default

@@ -1,4 +1,4 @@
-"""Minecraft diamond, 100M steps (SPEC 9: ratio 32), through MineRL.
+"""Minecraft diamond, 100M steps (docs/algorithm.md 9: ratio 32), through MineRL.
 
 Never run against the game here. A record has 33 kB (picture 12, inventory 5, latent in bfloat16
 16), so that the full replay needs 167 GB of memory; give a smaller `--config.replay.capacity`

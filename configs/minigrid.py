@@ -1,6 +1,7 @@
 """MiniGrid and BabyAI from symbols: `--config=minigrid --config.task=minigrid:ID`.
 
-No run of it was published; the schedule is that of other small tasks (SPEC 9, DMC proprio).
+No run of it was published; the schedule is that of other small tasks (docs/algorithm.md 9,
+DMC from joint states).
 """
 
 from dreamer_jax.configs import default

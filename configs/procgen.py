@@ -1,4 +1,4 @@
-"""ProcGen with 50M steps of hard levels without limit (SPEC 9: ratio 64).
+"""ProcGen with 50M steps of hard levels without limit (docs/algorithm.md 9: ratio 64).
 
 Cannot be installed by one command: the library's wheels ask for NumPy 1 but run with NumPy 2, so
 they go in after the extra `procgen`, without their dependencies:

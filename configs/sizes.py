@@ -1,6 +1,7 @@
-"""Sizes of the agent (SPEC 9, extended data table 3 of Nature 2025), named by parameter count.
+"""Sizes of the agent, named by parameter count.
 
-Every size keeps 32 latent groups, 8 dynamics blocks and 8 decoder blocks.
+They are those of docs/algorithm.md 9 and of extended data table 3 of Nature 2025. Every size keeps
+32 latent groups, 8 dynamics blocks and 8 decoder blocks.
 """
 
 from typing import NamedTuple

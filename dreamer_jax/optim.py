@@ -1,4 +1,4 @@
-"""The optimiser of SPEC 8 as Optax transformations: AGC, then LaProp, then the learning rate.
+"""The optimiser of docs/algorithm.md 8 in Optax: AGC, then LaProp, then the learning rate.
 
 LaProp divides by the running RMS *before* momentum, so momentum averages normalised updates and
 one outlier gradient cannot dominate it. Every rate and the warm-up count updates from 0.

@@ -1,4 +1,4 @@
-"""What the world model predicts when it may no longer look (SPEC 9, Report).
+"""What the world model predicts when it may no longer look (docs/algorithm.md 9, Report).
 
 The first half of each sequence is observed, the second half imagined under the recorded actions;
 decoding both shows whether the latent state carries what matters.

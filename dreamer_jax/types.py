@@ -44,7 +44,7 @@ Params = Mapping[str, Any]  # entry -> Linen parameters, float32
 # Latents as replay stores them: one column per name.
 Columns = dict[str, Array]
 
-# The keys of a record that are not observations; they never enter the encoder (SPEC 3).
+# The keys of a record that are not observations; the encoder never sees them (docs/algorithm.md 1).
 FLAGS = ("is_first", "is_last", "is_terminal")
 SIGNALS = ("reward", *FLAGS)
 

@@ -20,7 +20,7 @@ from dreamer_jax.nets.widths import NETWORKS, Widths
 from dreamer_jax.types import Space, Spaces
 
 F32 = jnp.dtype("float32")
-# SPEC 9's check: one vector of 24 floats, a continuous action of 6 dimensions.
+# The check of docs/algorithm.md 9: one vector of 24 floats, a continuous action of 6 dimensions.
 CHECK = Spaces({"vector": Space(FLOAT, (24,))}, {"action": Space(FLOAT, (6,))})
 PUBLISHED = {
     "1m": (512, 64, 4, 4, 64),
@@ -42,7 +42,7 @@ def _count(size: Any) -> dict[str, int]:
 
 
 def _expected(size: Any) -> dict[str, int]:
-    """Return the same numbers from the layer widths of SPEC 3 to 5."""
+    """Return the same numbers from the layer widths of docs/algorithm.md 3 to 5."""
     deter, hidden, classes, _, units = size
     stoch, blocks, bins = 32 * classes, 8, 255
     dense = lambda rows, columns: (rows + 1) * columns

@@ -1,1 +1,1 @@
-"""Several processes of one run: their start, their agreement, the loss of one (level L4)."""
+"""Several processes of one run: how they start, agree, and notice a lost one (level L4)."""

@@ -1,12 +1,12 @@
-"""A star of connections, process 0 in its middle, that tells every process when one is lost.
+"""A star of connections with process 0 in its middle, by which every process notices a lost one.
 
-All processes compute every update together, so none can go on without the others. The kernel
-closes a connection with its process, however that ends; whoever sees it says so and ends with the
-exit code for "start me again". Collectives alone would wait for the lost one, for minutes or for
-ever, depending on the backend.
+All processes compute every update together, so no process can go on without the others. The kernel
+closes the connections of a process that ends, however it ends. The process at the other end sees
+this, prints it, and ends with the exit code for "start me again". Collectives alone would wait for
+the lost process, for minutes or for ever, depending on the backend.
 
-Process 0 names every address that it may have, for the name a host calls itself by often means
-nothing to others; `greeting.py` says how they know each other there.
+Process 0 announces every address that it may have, because the name that a host gives itself often
+means nothing to other hosts. `greeting.py` is how the processes recognise each other there.
 """
 
 from __future__ import annotations
@@ -31,27 +31,30 @@ from dreamer_jax.errors import UserError
 RESUMABLE = 75
 FAREWELL = b"."
 GRACE_SECONDS = 10
-LEAST_PATIENCE = 30  # seconds; processes that start together still start apart
+LEAST_PATIENCE = 30  # seconds; processes that are started together do not begin together
 _ANNOUNCED_BYTES = 4096
 _ELSEWHERE = ("192.0.2.1", 9)  # reserved for documentation; nothing is sent there
 _LONGEST_KEEPALIVE = 32767  # seconds, in Linux
 
 
 def give_up(reason: str) -> NoReturn:
-    """End this process at once: threads and collectives wait for what will not come."""
+    """End this process at once: its threads and collectives wait for what will not come."""
     print(f"stopped: {reason}; start all processes again to continue", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(RESUMABLE)
 
 
 class Lifeline:
-    """Watches the other processes in threads.
+    """The connections of this process to the others, each watched by a thread.
+
+    Process 0 has a connection to every other process; every other process has one to process 0.
 
     Args:
-        host: Where the others have already reached process 0, if that is known; read there only.
+        host: Where the others have already reached process 0, or empty if that is not known. Only
+            process 0 reads it.
         patience: Seconds after which a silent host counts as lost.
-        folder: The run directory, which all processes see; the secret of this start travels
-            through it. Without it the secret goes the way of all other data, through JAX.
+        folder: The run directory, which all processes see. The secret of this start travels through
+            this directory, or else through JAX, as all other data do.
 
     Raises:
         UserError: If a process and process 0 cannot reach each other.
@@ -59,7 +62,7 @@ class Lifeline:
 
     def __init__(self, host: str, patience: int, folder: Path | None = None) -> None:
         self._leaving = False
-        self._ended = threading.Event()  # never set: a loss ends the process meanwhile
+        self._never = threading.Event()  # not set by anyone: a loss ends the process meanwhile
         self._sockets: list[socket.socket] = []
         self._watchers: list[threading.Thread] = []
         seconds = max(patience, LEAST_PATIENCE)
@@ -76,15 +79,16 @@ class Lifeline:
             self._watch(0, found, patience)
 
     def leave(self) -> None:
-        """End together: the others do not take it for a loss, and process 0 goes last.
+        """Say farewell, so that the others do not take the end of this process for a loss.
 
-        It holds the service of `jax.distributed`, without which the others would abort.
+        Process 0 ends last: it holds the service of `jax.distributed`, without which the other
+        processes would abort.
         """
         self._leaving = True
         if jax.process_index():
             jax.distributed.shutdown()
         for each in self._sockets:
-            with suppress(OSError):  # it has left already
+            with suppress(OSError):  # the other process has left already
                 each.sendall(FAREWELL)
                 each.shutdown(socket.SHUT_WR)
         if jax.process_index() == 0:
@@ -93,8 +97,8 @@ class Lifeline:
             jax.distributed.shutdown()
 
     def await_loss(self) -> None:
-        """Return if no other process is found lost; an error may be known before its cause."""
-        self._ended.wait(GRACE_SECONDS)
+        """Return if no other process is found lost in a while; effects may show before a loss."""
+        self._never.wait(GRACE_SECONDS)
 
     def _watch(self, peer: int, connection: socket.socket, patience: int) -> None:
         _keep_alive(connection, patience)
@@ -114,16 +118,16 @@ class Lifeline:
 
 
 def own_addresses() -> list[str]:
-    """Return what others may call this host: names, which they may not know, then a number."""
+    """Return the names of this host, which other hosts may not know, and then its IP address."""
     addresses = [socket.getfqdn(), socket.gethostname()]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.connect(_ELSEWHERE)  # fails where there is no route
+        probe.connect(_ELSEWHERE)  # fails if there is no route
         addresses.append(probe.getsockname()[0])
     return addresses
 
 
 def _receive(host: str, folder: Path | None, seconds: float) -> dict[int, socket.socket]:
-    """Tell the other processes where process 0 is; return their connections."""
+    """Announce the addresses of process 0; return the connections of the other processes."""
     with ExitStack() as stack:
         try:
             known, told = stack.enter_context(secret.offer(folder))
@@ -141,18 +145,18 @@ def _receive(host: str, folder: Path | None, seconds: float) -> dict[int, socket
 
 
 def _keep_alive(connection: socket.socket, patience: int) -> None:
-    """Notice a host that vanished without closing its connections."""
+    """Let the kernel probe a connection, which finds a host that vanished without closing it."""
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {"TCP_KEEPIDLE": patience // 2, "TCP_KEEPINTVL": patience // 8, "TCP_KEEPCNT": 4}
     for name, value in options.items():
-        if hasattr(socket, name):  # not everywhere
+        if hasattr(socket, name):  # not on every system
             bounded = min(max(1, value), _LONGEST_KEEPALIVE)
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), bounded)
 
 
 def _broadcast(text: str) -> str:
-    """Return what process 0 says."""
+    """Return the text that process 0 gives, on every process."""
     said = np.zeros(_ANNOUNCED_BYTES, np.uint8)
     said[: len(text)] = np.frombuffer(text.encode(), np.uint8)
     heard = np.asarray(multihost_utils.broadcast_one_to_all(said))

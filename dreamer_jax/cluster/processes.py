@@ -1,9 +1,10 @@
 """Start-up of a run of several processes, one per host or one per device.
 
-Flags name the coordinator, or `jax.distributed` reads what the cluster's launcher left in the
-environment: Slurm (job steps started by srun), Kubernetes (indexed jobs; needs the package
-`kubernetes`), TPU pods (GKE and Cloud TPU). A TPU pod whose variables lie only in its metadata
-server, and Open MPI, need `--coordinator=auto`.
+The processes find each other by flags that name the coordinator, or by environment variables that
+the launcher of the cluster sets and `jax.distributed` reads: Slurm (job steps started by srun),
+Kubernetes (indexed jobs; needs the package `kubernetes`), TPU pods (GKE and Cloud TPU). Two
+launchers need `--coordinator=auto`: Open MPI, and a TPU pod that keeps these variables only in its
+metadata server.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _BY_HAND = "--coordinator=HOST:PORT --processes=COUNT --process=INDEX"
 
 
 def detected(environment: Mapping[str, str]) -> str:
-    """Return which launcher of several processes the environment shows, or nothing."""
-    # In an interactive step NTASKS is that of the whole allocation.
+    """Return which launcher the environment variables show, or "" for none of several processes."""
+    # In an interactive step, NTASKS counts the tasks of the whole allocation.
     step = all(environment.get(f"SLURM_{name}") for name in _SLURM)
     if step and _number(environment, "SLURM_STEP_NUM_TASKS") > 1:
         return "Slurm"
@@ -48,13 +49,14 @@ def start(
 
     Args:
         coordinator: `host:port` of process 0, `auto`, or empty to look for a launcher.
-        processes: How many, with `host:port`; or 1 without it, to stay alone whoever starts this.
-        process: Which of them this is; only with `host:port`.
+        processes: How many processes there are; only with `host:port`. Without it, 1 keeps this
+            process alone whatever the launcher says.
+        process: Index of this process; only with `host:port`.
         patience: Seconds without a sign of life after which a host counts as lost, 1 … 86,400.
         folder: The run directory, which all processes see; see `Lifeline`.
 
     Returns:
-        What ends this process when another is lost; None where there is no other.
+        The lifeline, which ends this process when another is lost; None without other processes.
 
     Raises:
         UserError: If the flags contradict each other, or the others cannot be reached.
@@ -67,9 +69,9 @@ def start(
     launcher = detected(os.environ)
     if not coordinator and not launcher:
         return None
-    # The service would catch SIGTERM before this program does, and swallow it.
+    # The preemption service would catch SIGTERM before this program does, and swallow it.
     jax.config.update("jax_enable_preemption_service", False)
-    # Otherwise a lost process aborts the others; here they end in order (`Lifeline`).
+    # Otherwise JAX aborts the others when one is lost; here the others end in order (`Lifeline`).
     jax.config.update("jax_enable_recoverability", True)
     given: dict[str, Any] = {"local_device_ids": _devices(os.environ)}
     if explicit:  # launchers have no say
@@ -79,11 +81,11 @@ def start(
         jax.distributed.initialize(
             **given,
             initialization_timeout=max(patience, LEAST_PATIENCE),
-            # It aborts this process; the lifeline finds a host that vanished before, and in order.
+            # A missed heartbeat aborts this process; the lifeline notices a vanished host earlier.
             heartbeat_timeout_seconds=10 * patience,
         )
         alone = jax.process_count() == 1  # starts the backend, which connects all devices
-    except Exception as error:  # every launcher is asked through a client with its own errors
+    except Exception as error:  # the client of each launcher raises errors of its own
         shown = "flags" if explicit else launcher or "no launcher that is known"
         raise UserError(
             f"the processes of this run did not meet ({shown}): {error}; {_BY_HAND} names them, "
@@ -97,7 +99,7 @@ def start(
 
 def _coordinator(environment: Mapping[str, str]) -> str:
     """Return the address under which the others have reached process 0, if it can be known."""
-    try:  # JAX keeps what it made of the launcher's variables to itself
+    try:  # JAX derives it from the launcher's variables, and has no public name for it
         from jax._src import distributed
 
         known = distributed.global_state.coordinator_address
@@ -123,10 +125,10 @@ def _is_explicit(coordinator: str, processes: int, process: int) -> bool:
 
 
 def _devices(environment: Mapping[str, str]) -> list[int] | None:
-    """Return which devices of its host a process uses: as the launcher says, or (empty) all.
+    """Return the devices of the host for this process: [] for all, None as the launcher says.
 
-    JAX gives each task of Slurm the one device of its index on the node; a task that has the node
-    for itself takes them all.
+    JAX gives each task of Slurm one device of the node, by the task's index there. A task that is
+    alone on its node takes all devices.
     """
     tasks, nodes = (
         environment.get(f"SLURM_{name}") for name in ("STEP_NUM_TASKS", "STEP_NUM_NODES")

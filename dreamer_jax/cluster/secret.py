@@ -1,8 +1,9 @@
-"""The secret by which the processes of one start know each other.
+"""The secret by which the processes of one start recognise each other.
 
-It travels as a file of the run directory that only the run's user can read, and that is gone once
-all have met; what is announced to the others is its name. Where there is no such directory it
-travels with the announcement, over the connections that JAX has made: as safe as those are.
+The secret travels as a file of the run directory. Only the user of the run can read this file, and
+it is deleted once all processes have met; process 0 announces the name of the file through JAX.
+Without a run directory the announcement holds the secret itself, and the secret is as safe as the
+connections of JAX are.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ _PAUSE = 0.1
 
 @contextmanager
 def offer(folder: Path | None) -> Iterator[tuple[bytes, dict[str, str]]]:
-    """Give a new secret, and what tells the others of it, to process 0.
+    """Make a new secret on process 0, and give it with the announcement for the other processes.
 
     Args:
-        folder: The run directory, which all processes see; made if there is none.
+        folder: The run directory, which all processes see; made if it does not exist.
 
     Raises:
-        OSError: If it cannot be written to.
+        OSError: If the directory cannot be written to.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
     if folder is None:
         yield secret, {"secret": secret.hex()}
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_PREFIX}*"):  # of a start that was killed
-        left.unlink(missing_ok=True)
-    # Another name at every start: what a network file system remembers of an old one is nothing.
+    for stale in folder.glob(f"{_PREFIX}*"):  # left by a start that was killed
+        stale.unlink(missing_ok=True)
+    # A new name at every start: a network file system may still show the content of an old name.
     path = folder / f"{_PREFIX}{secrets.token_hex(8)}"
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -54,8 +55,8 @@ def take(folder: Path | None, told: Mapping[str, str], seconds: float) -> bytes:
 
     Args:
         folder: The run directory.
-        told: What process 0 told.
-        seconds: To wait for the file; network file systems may show it late.
+        told: The announcement of process 0.
+        seconds: How long to wait for the file; network file systems may show it late.
 
     Raises:
         UserError: If the file cannot be read.

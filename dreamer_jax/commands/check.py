@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     options = values.config.env.to_dict()
     make = partial(make_env, task, **options)
     describe(task, make())
-    # A lost life may end a value without ending the episode (SPEC 10).
+    # A lost life may end a value without ending the episode (docs/algorithm.md 10).
     problems, hints, played = examine_env(
         make, values.episodes, values.max_steps, options.get("lives") == "discount"
     )

@@ -1,13 +1,14 @@
 """Where arrays live on several devices: one mesh, axes `data` and `fsdp`.
 
     rows        [B, ...], [N, ...]   over both axes
-    state       every large tensor over `fsdp`, along its largest axis that divides
+    state       every large tensor over `fsdp`, along its largest axis that divides evenly
     parameters  whole on every device while functions of rows read them
 
-Functions of rows run on each device's own rows (`Placement.by_rows`): a recurrence then holds no
-communication, and weight gradients are summed once, after it. Left to the partitioner they would
-be summed in every step of the backward scan. Everything between (means, percentiles, norms, the
-optimiser) is global and partitioned automatically, hence the axis types Auto.
+Functions of rows run on each device with the rows of that device (`Placement.by_rows`). A
+recurrence therefore needs no communication, and the devices sum the gradients of the weights once,
+after the recurrence. XLA's partitioner, left alone, would sum them in every step of the backward
+scan. Everything between functions of rows (means, percentiles, norms, the optimiser) is global, and
+XLA partitions it: hence the axis types Auto.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def split_axis(shape: tuple[int, ...], parts: int, least: int = LEAST_SPLIT) -> 
     """Return the axis along which to cut a tensor into equal parts, or None to leave it whole.
 
     Args:
-        shape: Of the tensor; vectors are never cut.
-        parts: How many.
-        least: Elements below which a tensor stays whole.
+        shape: Shape of the tensor; vectors are never cut.
+        parts: Number of parts.
+        least: Number of elements below which a tensor stays whole.
     """
     if parts == 1 or len(shape) < 2 or math.prod(shape) < least:
         return None
@@ -44,19 +45,19 @@ def split_axis(shape: tuple[int, ...], parts: int, least: int = LEAST_SPLIT) -> 
 
 @dataclass(frozen=True)
 class Placement:
-    """Puts trees on a mesh; `least` as in `split_axis`."""
+    """Places trees of arrays on the devices of a mesh; `least` as in `split_axis`."""
 
     mesh: Mesh
     least: int = LEAST_SPLIT
 
     @property
     def whole(self) -> NamedSharding:
-        """A copy on every device."""
+        """The sharding of an array that every device has a copy of."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def rows(self) -> NamedSharding:
-        """Equal shares of the leading axis."""
+        """The sharding of an array whose leading axis is cut into equal shares, one per device."""
         return NamedSharding(self.mesh, PartitionSpec(AXES))
 
     def state(self, shapes: Any) -> Any:
@@ -70,13 +71,13 @@ class Placement:
         return jax.tree.map(place, shapes)
 
     def put_rows(self, tree: Any) -> Any:
-        """Start the transfer of this process's rows; the global array holds those of all."""
+        """Start the transfer of this process's rows; return global arrays with all rows."""
         return jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(self.rows, np.asarray(x)), tree
         )
 
     def put_state(self, tree: Any) -> Any:
-        """Distribute a train state of which every process has the whole."""
+        """Distribute over the devices a train state that every process has as a whole."""
 
         def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
             host = np.asarray(leaf)
@@ -92,13 +93,14 @@ class Placement:
         in_axes: tuple[int, ...] | int = 0,
         out_axes: Any = 0,
     ) -> Any:
-        """Evaluate a function on each device's rows; see `ops.rows.RowMap`.
+        """Evaluate a function on every device with the rows of that device; see `ops.rows.RowMap`.
 
-        *Gradients:* those of `shared` are summed over devices once, after the function's own.
+        *Gradients:* the gradient of `shared` is summed over the devices once, after the backward
+        pass of the function.
         """
         if out_axes is None:  # devices have equally many rows
-            own_means = lambda *given: jax.tree.map(lambda x: x[None], function(*given))
-            means = self.by_rows(own_means, shared, *rows, in_axes=in_axes)
+            device_means = lambda *given: jax.tree.map(lambda x: x[None], function(*given))
+            means = self.by_rows(device_means, shared, *rows, in_axes=in_axes)
             return jax.tree.map(lambda x: x.mean(0), means)
         spec = lambda axis: PartitionSpec(*[None] * axis, AXES)
         axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(rows)
@@ -107,7 +109,7 @@ class Placement:
             mesh=self.mesh,
             in_specs=(PartitionSpec(), *map(spec, axes)),
             out_specs=jax.tree.map(spec, out_axes),
-            check_vma=False,  # every output is rows; scans may start from constants
+            check_vma=False,  # every output has rows; scans may start from constants
         )
         return mapped(shared, *rows)
 
@@ -116,11 +118,12 @@ def make_placement(fsdp: int, batch_size: int) -> Placement | None:
     """Return the placement on all devices of all processes, or None where there is just one.
 
     Args:
-        fsdp: Devices that share one copy of the train state; the others hold copies.
+        fsdp: Number of devices that share one copy of the train state; every such group holds one.
         batch_size: Rows of a batch, over all devices.
 
     Raises:
-        UserError: If `fsdp` does not divide the devices, or the devices the rows.
+        UserError: If `fsdp` does not divide the number of devices, or the number of devices does
+            not divide the rows.
     """
     devices = jax.device_count()
     if fsdp < 1 or devices % fsdp:
@@ -140,19 +143,19 @@ def make_placement(fsdp: int, batch_size: int) -> Placement | None:
 
 
 def own_rows(x: Any) -> np.ndarray:
-    """Return an array on the host; of one spread over processes by rows, this process's rows."""
-    if _is_here(x):
+    """Return an array on the host: all of it, or this process's rows if processes share it."""
+    if _is_whole_here(x):
         return np.asarray(x)
     shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def gather(x: Any) -> np.ndarray:
-    """Return a whole array on the host; all processes must ask together."""
-    if _is_here(x):
+    """Return a whole array on the host; all processes must call this together."""
+    if _is_whole_here(x):
         return np.asarray(x)
     return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
 
-def _is_here(x: Any) -> bool:
+def _is_whole_here(x: Any) -> bool:
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated

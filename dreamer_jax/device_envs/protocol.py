@@ -1,8 +1,9 @@
 """What an environment written in JAX is: pure functions of one environment's state.
 
-The device twin of `envs/spec.py`: the same records (SPEC 1), but as JAX arrays and without batch
-axis; `vector.py` maps them over many environments and starts new episodes. Nothing here may depend
-on the values of arrays in Python, so that acting and stepping fit into one compiled loop.
+The device twin of `envs/spec.py`: the same records (docs/algorithm.md 1), but as JAX arrays and
+without batch axis; `vector.py` maps them over many environments and starts new episodes. Nothing
+here may depend on the values of arrays in Python, so that acting and stepping fit into one compiled
+loop.
 """
 
 from __future__ import annotations

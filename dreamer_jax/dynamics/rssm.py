@@ -1,4 +1,4 @@
-"""The recurrent state-space model of edition v3 (SPEC 4): block-GRU and categorical latents.
+"""The recurrent state-space model (docs/algorithm.md 4): block-GRU and categorical latents.
 
 `RSSM` runs the single steps of `RSSMNet` over time. What depends on observations or actions alone
 is computed before the scan, so that a step holds only what the recurrence forces into it.

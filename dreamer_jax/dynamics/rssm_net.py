@@ -1,4 +1,4 @@
-"""Parameters and single steps of the RSSM: block-GRU core, prior and posterior (SPEC 4).
+"""Parameters and steps of the RSSM: block-GRU core, prior, posterior (docs/algorithm.md 4).
 
 Block layers work on group-major arrays `[G, N, D/G]`, and so the recurrent state stays in that
 form from step to step.

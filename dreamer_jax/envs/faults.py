@@ -2,7 +2,8 @@
 
 There is no record of a step that failed. The environment delivers the reset record of its next
 episode instead, and a record whose successor is `is_first` counts as a truncated end when replay
-hands it out (SPEC 9). So nothing wrong is ever recorded, and nothing needs to be taken back.
+hands it out (docs/algorithm.md 9). So nothing wrong is ever recorded, and nothing needs to be
+taken back.
 """
 
 from __future__ import annotations

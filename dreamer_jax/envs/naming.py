@@ -1,7 +1,7 @@
 """Messages for names that do not exist, with the nearest ones that do, and the names keys may have.
 
-A record is one flat dict (SPEC 1), so a key may be named neither like a signal nor like a key of
-the other side.
+A record is one flat dict (docs/algorithm.md 1), so a key may be named neither like a signal nor
+like a key of the other side.
 """
 
 from __future__ import annotations

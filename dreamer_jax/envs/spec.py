@@ -1,11 +1,11 @@
 """What an environment is: the one contract behind every suite, wrapper and worker.
 
-A record (SPEC 1) is a dict of NumPy values: every key of `spaces.obs`, the signals `reward`
-(float32), `is_first`, `is_last`, `is_terminal` (bool), and optional `log/...` scalars that are
-recorded but never trained on. `reset` returns the record with `is_first` set and reward 0;
-`step` returns the record that the action led to. `is_terminal` is a true end only; `is_last` is
-any end, a time limit included. After a record with `is_last` only `reset` may be called. What
-`reset` or `step` raises ends the episode: the object is closed and another one built (`faults.py`).
+A record (docs/algorithm.md 1) is a dict of NumPy values: every key of `spaces.obs`, the signals
+`reward` (float32), `is_first`, `is_last`, `is_terminal` (bool), and optional `log/...` scalars that
+are recorded but never trained on. `reset` returns the record with `is_first` set and reward 0;
+`step` returns the record that the action led to. `is_terminal` is a true end only; `is_last` is any
+end, a time limit included. After a record with `is_last` only `reset` may be called. What `reset`
+or `step` raises ends the episode: the object is closed and another one built (`faults.py`).
 """
 
 from __future__ import annotations

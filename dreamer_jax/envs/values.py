@@ -84,7 +84,7 @@ def limits(spaces: Mapping[str, Space]) -> dict[str, Limits]:
     """Return the limits of every key that has any.
 
     Floats are finite, except that −inf marks a missing observation; classes are below their count
-    and not negative, except that −1 marks a missing one (SPEC 1).
+    and not negative, except that −1 marks a missing one (docs/algorithm.md 1).
 
     Args:
         spaces: Of a whole record, signals included.

@@ -1,4 +1,4 @@
-"""Convolutions, and those before a halving or after a doubling of the picture (SPEC 3, 5).
+"""Convolutions, also before a halving or after a doubling of the picture (docs/algorithm.md 3).
 
 A picture that is doubled before a convolution can be convolved in 2×2 tiles at the smaller size:
 the same sums with a rearranged kernel, and as doubled pixels are equal, their taps are added up

@@ -1,4 +1,4 @@
-"""Observations to one embedding vector per step (SPEC 3).
+"""Observations to one embedding vector per step (docs/algorithm.md 3).
 
 Vector keys share an MLP; image keys of one resolution share a convolutional tower, because
 channels can only be concatenated where heights and widths agree.

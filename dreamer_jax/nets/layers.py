@@ -1,4 +1,4 @@
-"""Dense, convolutional and block layers with the normalisation and initialisation of SPEC 2.
+"""Dense and block layers, their normalisation and initialisation (docs/algorithm.md 2).
 
 Parameters are float32; products run in the module's `dtype`; the norm always runs in float32.
 """

@@ -1,6 +1,7 @@
-"""Categorical latents with a uniform share: probabilities, divergence, entropy (SPEC 4).
+"""Categorical latents with a uniform share: probabilities, divergence, entropy.
 
-Every use (sampling, KL, entropy) takes the mixed probabilities, never the raw softmax.
+The equations are those of docs/algorithm.md 4. Every use (sampling, KL, entropy) takes the mixed
+probabilities, never the raw softmax.
 """
 
 import chex

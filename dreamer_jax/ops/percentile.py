@@ -1,4 +1,4 @@
-"""Scale of returns from moving percentiles (SPEC 7)."""
+"""Scale of returns from moving percentiles (docs/algorithm.md 7)."""
 
 import jax
 import jax.numpy as jnp

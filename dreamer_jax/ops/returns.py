@@ -1,4 +1,4 @@
-"""λ-returns, once for imagined and once for replayed sequences (SPEC 7).
+"""λ-returns, once for imagined and once for replayed sequences (docs/algorithm.md 7).
 
 Both are time-major. Index t of `reward`, `live` and `boot` belongs to the *arrival* at step t, so
 the return of step t reads index t + 1 only.

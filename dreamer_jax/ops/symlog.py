@@ -1,4 +1,7 @@
-"""Symmetric logarithm: squashes values of unknown scale (Nature 2025, eq. 1; SPEC 2)."""
+"""Symmetric logarithm: squashes values of unknown scale.
+
+Nature 2025, eq. 1; docs/algorithm.md 3.
+"""
 
 import jax
 import jax.numpy as jnp

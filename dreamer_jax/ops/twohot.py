@@ -1,8 +1,8 @@
-"""Symexp-two-hot regression: a categorical over exponentially spaced bins (SPEC 5).
+"""Symexp-two-hot regression: a categorical over exponentially spaced bins.
 
-The bins are symmetric about zero and the mean weighs differences of mirrored probabilities, so
-uniform ones (a head whose kernel starts at zero) predict exactly 0 and not a rounding error of
-symexp(20).
+The equations are those of docs/algorithm.md 5. The bins are symmetric about zero and the mean
+weighs differences of mirrored probabilities, so uniform ones (a head whose kernel starts at zero)
+predict exactly 0 and not a rounding error of symexp(20).
 """
 
 import chex

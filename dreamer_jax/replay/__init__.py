@@ -1,4 +1,4 @@
-"""Replay of experience in NumPy: storage, sampling, persistence (SPEC 9). Imports no JAX."""
+"""Replay of experience in NumPy: storage, sampling, persistence (docs/algorithm.md 9). No JAX."""
 
 from dreamer_jax.replay.blocks import CorruptReplayError
 from dreamer_jax.replay.buffer import Batch, Replay, Slots

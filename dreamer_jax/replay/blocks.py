@@ -1,12 +1,12 @@
-"""One block: up to some thousand records of one stream in one immutable file.
+"""The file of one block: up to some thousand records of one stream, written once.
 
     magic | header length, 4 bytes | header, JSON | columns, zstandard | BLAKE2b of all before
 
-The header names the block, the format version and dtype and shape of every column; the columns
-are raw little-endian bytes in sorted order of their keys. The file is named by what it holds and
-by its digest, so that a name never stands for two contents. Loading believes neither file nor
-name: everything is compared with what the reader expects, and nothing in the file is executed. The
-reader knows how large the columns are, so no file makes it take more memory than about twice that.
+The header names the block, the format version, and dtype and shape of every column. The columns are
+raw little-endian bytes, in sorted order of their keys. The name of the file contains the place of
+the block and the digest of the content, so a name never stands for two contents. The reader trusts
+neither the file nor its name: it compares everything with what it expects, and executes nothing.
+The reader knows how large the columns are, and takes no more memory than about twice that.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ FORMAT = 1
 SUFFIX = ".blk"
 DIGEST_BYTES = 16
 COMPRESSION_LEVEL = 1
-HEADER_BYTES = 2**20  # enough for thousands of columns
-WINDOW_BYTES = 2**23  # how far back a frame may refer; that level refers back 2^19
+HEADER_BYTES = 2**20  # at most; enough for thousands of columns
+WINDOW_BYTES = 2**23  # how far back a frame may refer; level 1 refers back 2^19
 
 
 class CorruptReplayError(ValueError):
-    """A replay file is missing, damaged or not what the manifest says; the message names it."""
+    """The error for a replay file that is missing, damaged or not what the manifest says."""
 
 
 class Block(NamedTuple):
-    """The records that a block holds."""
+    """A block by the records that it holds."""
 
     family: str  # "records" or "latents"
     stream: int
@@ -47,7 +47,7 @@ class Block(NamedTuple):
 
 
 def table(spaces: Mapping[str, Space]) -> dict[str, list]:
-    """Return dtype and shape per key as values that JSON can hold."""
+    """Return dtype and shape of every column, as values that JSON can hold."""
     return {key: [np.dtype(s.dtype).name, list(s.shape)] for key, s in sorted(spaces.items())}
 
 
@@ -66,13 +66,13 @@ def encode(block: Block, spaces: Mapping[str, Space], values: Mapping[str, np.nd
 def decode(
     path: Path, block: Block, digest: str, spaces: Mapping[str, Space]
 ) -> dict[str, np.ndarray]:
-    """Return the columns `[length, ...]` of the block in a file, read-only.
+    """Return the columns `[length, ...]` of the block in a file; the arrays are read-only.
 
     Args:
         path: The file.
-        block: What it should hold; of a length that the caller has room for.
-        digest: Its checksum.
-        spaces: Its columns.
+        block: The block that the file should hold, of a length that the caller has room for.
+        digest: Expected checksum of the content.
+        spaces: Expected columns.
 
     Raises:
         CorruptReplayError: The file is missing, cannot be read, is truncated or altered, or holds
@@ -107,8 +107,8 @@ def decode(
 
 
 def _read(path: Path, size: int) -> bytes:
-    """Return the content of a file that holds `size` bytes, if it is not longer than such are."""
-    longest = size + size // 64 + HEADER_BYTES  # what cannot be compressed grows by less
+    """Return the content of a file, unless it is too long for a block of `size` bytes."""
+    longest = size + size // 64 + HEADER_BYTES  # bytes that cannot be compressed grow by less
     try:
         if path.stat().st_size > longest:
             raise CorruptReplayError(f"replay block {path} is longer than {longest:,} bytes")
@@ -120,8 +120,8 @@ def _read(path: Path, size: int) -> bytes:
 
 
 def _unpack(frame: bytes, size: int) -> bytes:
-    """Return what a frame unpacks to; no more memory than `size` and the window is taken."""
-    # A frame that gives its content's size would get that, not `max_output_size`.
+    """Unpack a frame of `size` bytes, with no more memory than these bytes and the window."""
+    # The unpacker would follow a size that the frame itself gives, and not `max_output_size`.
     said = zstandard.get_frame_parameters(frame).content_size
     if said not in (size, zstandard.CONTENTSIZE_UNKNOWN):
         raise zstandard.ZstdError(f"it says that it holds {said} bytes")
@@ -144,7 +144,7 @@ def _digest(body: bytes) -> bytes:
 
 
 def checksum(content: bytes) -> str:
-    """Return the digest at the end of an encoded block, in hexadecimal."""
+    """Return the checksum of an encoded block: the digest at its end, in hexadecimal."""
     return content[-DIGEST_BYTES:].hex()
 
 
@@ -155,6 +155,6 @@ def file_name(block: Block, content: bytes) -> str:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all; its folder is still to be flushed."""
+    """Write a file that appears whole or not at all; the caller still flushes the folder."""
     with replacing(path, last=False) as temp:
         temp.write_bytes(content)

@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class Replay:
-    """Ring buffer of experience with one stream per environment (SPEC 9).
+    """Ring buffer of experience with one stream per environment (docs/algorithm.md 9).
 
     Args:
         columns: Space of every key of a record, `is_first` and `is_last` among them.
@@ -122,7 +122,7 @@ class Replay:
 
     @property
     def can_sample(self) -> bool:
-        """Whether B·T windows exist, the condition for training to start (SPEC 9)."""
+        """Whether B·T windows exist, the condition for training to start (docs/algorithm.md 9)."""
         return self.windows >= self.batch_size * self.length
 
     def add(self, records: Rows, latents: Rows) -> None:

@@ -38,7 +38,7 @@ def present_memory(cgroup_limit: Path = CGROUP_LIMIT) -> int:
 
 
 def check_memory(needed: int, present: int | None = None) -> None:
-    """Raise UserError if `needed` bytes are more than 80 % of the RAM (SPEC 9, DESIGN "Host").
+    """Raise UserError if `needed` bytes are more than 80 % of the RAM.
 
     Args:
         needed: Bytes of all replays on this machine.

@@ -1,10 +1,10 @@
-"""The replay on disk: blocks shared by all snapshots of a directory, and manifests naming them.
+"""The replay on disk: block files, which all snapshots share, and manifests that name blocks.
 
-Records never change, so a full block of them is written once; latents are columns of their own, of
-which only blocks changed by a write-back are written again. Block files are immutable; a snapshot
-is a manifest that names some of them. `Ledger` knows which blocks of the ring already are on disk;
-a block counts as written only when the whole snapshot was, so after a failure the next snapshot
-writes it again.
+A block file never changes. A snapshot is a manifest that names the blocks it consists of. Records
+never change, so a full block of records is written once. Latents have blocks of their own, and only
+those that a write-back changed are written again. The `Ledger` knows which blocks of the ring are
+on disk already. A block counts as written only when its whole snapshot was written; after a
+failure, the next snapshot therefore writes the block again.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Stored(NamedTuple):
     """A block on disk."""
 
     block: Block
-    version: int  # of the latents when they were copied
+    version: int  # `Ledger.version` of the block when its content was copied
     file: str
     checksum: str
 
 
 class Ledger:
-    """Which blocks are on disk, and which changed since. Shared with threads that write.
+    """The account of the blocks on disk and of those that changed since; used by several threads.
 
     Args:
         streams: Number of streams.
@@ -49,30 +49,30 @@ class Ledger:
         self._lock = threading.Lock()
         self._directory: Path | None = None
         self._stored: dict[tuple[str, int, int], Stored] = {}
-        # A ring of blocks: live ones never share an entry. 2 more for the partial ends.
+        # A ring of version numbers: no two live blocks share one. 2 more for the partial blocks.
         self._versions = np.zeros((streams, capacity // block_length + 2), np.int64)
 
     def change(self, stream: int, start: int, stop: int) -> None:
-        """Note that the latents of records start … stop−1 of a stream were written."""
+        """Note that the latents of the records start … stop−1 of a stream have changed."""
         numbers = np.arange(start // self.block_length, (stop - 1) // self.block_length + 1)
         self._versions[stream, numbers % self._versions.shape[1]] += 1
 
     def version(self, block: Block) -> int:
-        """Return a number that grows whenever the block's content is altered."""
+        """Return a number that grows with every change of the content of a block."""
         if block.family == "records":
             return 0
         number = block.start // self.block_length
         return int(self._versions[block.stream, number % self._versions.shape[1]])
 
     def cut(self, family: str, stream: int, oldest: int, count: int) -> list[Block]:
-        """Return the live records oldest … count−1 as blocks; those at the ends may be partial."""
+        """Cut the live records oldest … count−1 into blocks; the first and last may be partial."""
         size = self.block_length
         numbers = range(oldest // size, -(-count // size))
         spans = [(max(oldest, n * size), min(count, (n + 1) * size)) for n in numbers]
         return [Block(family, stream, start, stop - start) for start, stop in spans]
 
     def find(self, block: Block) -> Stored | None:
-        """Return a stored block with the present content of `block`, if there is one."""
+        """Return the stored block that holds the present content of `block`, if there is one."""
         with self._lock:
             stored = self._stored.get(self._key(block))
         if stored is None or stored.version != self.version(block):
@@ -82,19 +82,19 @@ class Ledger:
         return stored if same_end and stored.block.start <= block.start else None
 
     def forget_deleted(self) -> None:
-        """Drop blocks whose files are gone, for instance because their manifest was not kept."""
+        """Forget the blocks whose files are gone, for instance with a deleted checkpoint."""
         with self._lock:
             if self._directory is not None:
                 names = _names(self._directory)
                 self._stored = {k: s for k, s in self._stored.items() if s.file in names}
 
     def use(self, directory: Path) -> None:
-        """Set the directory in which stored blocks are looked for."""
+        """Set the directory of the stored blocks."""
         with self._lock:
             self._directory = directory
 
     def commit(self, stored: Iterable[Stored]) -> None:
-        """Replace what is known by the blocks of a complete snapshot."""
+        """Make the blocks of a complete snapshot the stored blocks, in place of all others."""
         with self._lock:
             self._stored = {self._key(entry.block): entry for entry in stored}
 
@@ -105,7 +105,7 @@ class Ledger:
 class Snapshot:
     """A replay at one moment, ready to be written by another thread while the replay goes on.
 
-    Holds copies of the blocks that are not on disk yet, and the names of those that are.
+    A snapshot holds copies of the blocks that are not on disk yet, and the names of the others.
     """
 
     def __init__(self, families: Families, windows: Windows, ledger: Ledger) -> None:
@@ -127,19 +127,19 @@ class Snapshot:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the copies occupy until the snapshot is let go."""
+        """Bytes of memory that the copied blocks occupy until the snapshot is let go."""
         return sum(column.nbytes for _, _, values in self._copied for column in values.values())
 
     def write(self, directory: str | Path) -> dict[str, Any]:
         """Write the new and changed blocks and return the manifest of the whole snapshot.
 
-        One directory serves all snapshots of a run. Only with the returned manifest is the
-        snapshot complete; the caller stores it.
+        One directory serves all snapshots of a run. The caller stores the returned manifest,
+        without which the snapshot is not complete.
 
         Raises:
-            OSError: A block could not be written; its records go into the next snapshot again.
+            OSError: A block could not be written; the next snapshot will write it again.
             CorruptReplayError: A block written earlier is not in this directory; the next
-                snapshot holds it again.
+                snapshot will write it again.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def restore(
     ledger: Ledger,
 ) -> None:
     """Load a snapshot into an empty replay; see `Replay.restore`."""
-    _check(manifest, families, windows)
+    _check_manifest(manifest, families, windows)
     streams = len(windows.count)
     old = manifest["state"]
     state, moves = redeal(old, streams)
@@ -188,7 +188,7 @@ def restore(
     _load(directory, stored, old, state, dict(enumerate(moves)), families)
     _mark_seams(families["records"], old, state, moves)
     windows.load_state(state)
-    # Blocks are cut the same way again only where neither streams nor their indices moved.
+    # The next snapshot cuts the same blocks only if neither streams nor their indices moved.
     if len(moves) == streams and manifest["block_length"] == ledger.block_length:
         ledger.use(directory)
         ledger.commit(stored)
@@ -202,7 +202,7 @@ def restore_moved(
 ) -> None:
     """Load chosen streams of several snapshots; see `Replay.restore_moved`."""
     for directory, manifest, moves in parts:
-        _check(manifest, families, windows)
+        _check_manifest(manifest, families, windows)
         old, stored = manifest["state"], [_stored(entry) for entry in manifest["blocks"]]
         _check_complete(stored, old, families)
         chosen = (entry for entry in stored if entry.block.stream in moves)
@@ -210,7 +210,7 @@ def restore_moved(
     windows.load_state(dict(state))
 
 
-def _check(manifest: Mapping[str, Any], families: Families, windows: Windows) -> None:
+def _check_manifest(manifest: Mapping[str, Any], families: Families, windows: Windows) -> None:
     spaces = {name: ring.spaces for name, ring in families.items()}
     room = len(windows.count) * min(ring.capacity for ring in families.values())
     check_manifest(manifest, spaces, room)
@@ -224,13 +224,22 @@ def _load(
     moves: Mapping[int, Move],
     families: Families,
 ) -> None:
-    """Copy blocks to where `moves` puts their streams, whose new counters `state` holds."""
+    """Read blocks from disk into the rings.
+
+    Args:
+        directory: Folder of the block files.
+        stored: The blocks to read.
+        old: State of the windows when the blocks were saved.
+        state: State of the windows of the replay that is filled.
+        moves: Where every stream of the blocks goes.
+        families: The rings that are filled.
+    """
     for entry in stored:
         ring = families[entry.block.family]
         file = directory / entry.file
         values = blocks.decode(file, entry.block, entry.checksum, ring.spaces)
         move = moves[entry.block.stream]
-        # Where less fits than before, the newest stay.
+        # If the ring is smaller than the saved one was, the newest records stay.
         fitting = state["count"][move.stream] - ring.capacity - move.shift
         begin = max(old["oldest"][entry.block.stream], fitting)
         skip = max(begin - entry.block.start, 0)
@@ -245,13 +254,14 @@ def _stored(entry: Mapping[str, Any]) -> Stored:
 
 def _check_complete(stored: list[Stored], state: Mapping[str, Any], families: Families) -> None:
     """Raise CorruptReplayError unless the blocks hold every live record in every family."""
-    own: dict[tuple[str, int], list[Block]] = {}
+    of_stream: dict[tuple[str, int], list[Block]] = {}
     for entry in stored:
-        own.setdefault(entry.block[:2], []).append(entry.block)
+        of_stream.setdefault(entry.block[:2], []).append(entry.block)
     for family in families:
         for stream, (oldest, count) in enumerate(zip(state["oldest"], state["count"], strict=True)):
             at = oldest
-            for block in sorted(own.get((family, stream), []), key=lambda block: block.start):
+            named = of_stream.get((family, stream), [])
+            for block in sorted(named, key=lambda block: block.start):
                 if block.start > at:
                     break
                 at = max(at, block.start + block.length)
@@ -264,7 +274,7 @@ def _check_complete(stored: list[Stored], state: Mapping[str, Any], families: Fa
 def _mark_seams(
     records: Ring, old: Mapping[str, Any], new: Mapping[str, Any], moves: list[Move]
 ) -> None:
-    """Set `is_first` where a segment follows another in one stream, so that no state crosses."""
+    """Set `is_first` at each seam between two old streams in one new stream: episodes end there."""
     for (stream, shift), oldest, count in zip(moves, old["oldest"], old["count"], strict=True):
         seam = oldest + shift
         if seam > max(0, new["count"][stream] - records.capacity) and count > oldest:
@@ -276,8 +286,8 @@ def collect_garbage(
 ) -> list[str]:
     """Delete the block files that no kept manifest names; return their names.
 
-    Also deletes what an interrupted write left behind. Not to be called while a snapshot is being
-    written to the directory. Other files are left alone.
+    Leftovers of interrupted writes are deleted too; other files are left alone. Not to be called
+    while a snapshot is being written to the directory.
     """
     directory = Path(directory)
     named = {entry["file"] for manifest in manifests_kept for entry in manifest["blocks"]}
@@ -288,6 +298,6 @@ def collect_garbage(
 
 
 def _names(directory: Path) -> set[str]:
-    """Return block files and leftovers of interrupted writes."""
+    """Return the names of block files, and of leftovers of interrupted writes."""
     patterns = (f"stream*{blocks.SUFFIX}", f".stream*{blocks.SUFFIX}.*{UNFINISHED}")
     return {path.name for pattern in patterns for path in directory.glob(pattern)}

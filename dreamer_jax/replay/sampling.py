@@ -1,10 +1,10 @@
-"""Index arithmetic of windows: which ones exist, and which are drawn (SPEC 9).
+"""Index arithmetic of windows: which exist, and which are drawn (docs/algorithm.md 9).
 
-A window is `length` consecutive records of one stream, named by the absolute index of its first.
-Windows live between `oldest` and `count`, so none crosses the write head and none holds a record
-that was never written. Rows come first from the online queue, where every non-overlapping window
-waits once, in order of completion; the others are uniform over all starts of all streams, or, a
-fraction `recency` of them, log-uniform in age.
+A window is `length` consecutive records of one stream, named by the absolute index of its first
+record. Windows lie between `oldest` and `count`, so no window crosses the write head, and no window
+holds a record that was never written. The rows of a batch come first from the online queue, where
+every non-overlapping window waits once, in order of completion. All other rows are drawn: uniformly
+over all starts of all streams, or, for a fraction `recency` of them, log-uniformly in age.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 
 
 class Windows:
-    """Counters, online queue and random numbers of one replay.
+    """The windows of one replay: their counters, online queue and random numbers.
 
     Args:
         streams: Number of streams.
         capacity: Records per stream.
         length: Records per window, context included.
-        online: Whether complete windows are queued.
-        recency: Fraction of the rows not served by the queue that prefer recent starts. Among the
-            n starts of its stream, such a row takes the a-th newest with probability
+        online: Whether complete windows enter the queue.
+        recency: Fraction of the drawn rows that prefer recent starts. Among the n starts of its
+            stream, such a row takes the a-th newest with probability
             log((a + 1)/a) / log(n + 1): each doubling of age is equally likely.
         rng: The only source of randomness.
     """
@@ -45,7 +45,7 @@ class Windows:
         self.recency = recency
         self.rng = rng
         self.count = np.zeros(streams, np.int64)  # [E] absolute index of the next record
-        self._first = np.zeros(streams, np.int64)  # [E] nothing before it was ever stored here
+        self._first = np.zeros(streams, np.int64)  # [E] index of the first record ever stored
         self._tile = np.zeros(streams, np.int64)  # [E] start of the window being completed
         self._queue: deque[tuple[int, int]] = deque()  # (stream, start)
 
@@ -60,7 +60,7 @@ class Windows:
         return np.maximum(self.count - self.oldest - self.length + 1, 0)
 
     def advance(self) -> None:
-        """Count one more record in every stream, and queue the windows it completes."""
+        """Count one more record in every stream; queue the windows that these records complete."""
         self.count += 1
         if not self.online:
             self._tile += 1
@@ -68,12 +68,12 @@ class Windows:
         for stream in np.flatnonzero(self.count - self._tile == self.length).tolist():
             self._queue.append((stream, int(self._tile[stream])))
             self._tile[stream] = self.count[stream]
-        # Keeps the queue short while nothing is sampled; `_serve` does not rely on it.
+        # Overwritten windows leave the queue here while nothing is sampled, so that it stays short.
         while self._queue and not self._alive(*self._queue[0]):
             self._queue.popleft()
 
     def draw(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return stream `[rows]` and start `[rows]` of windows, those of the queue first."""
+        """Return stream `[rows]` and start `[rows]` of windows, queued windows first."""
         queued = np.array(self._serve(rows), np.int64).reshape(-1, 2)
         streams, starts = self.draw_unqueued(rows - len(queued), self.rng)
         return np.append(queued[:, 0], streams), np.append(queued[:, 1], starts)
@@ -90,7 +90,7 @@ class Windows:
         return served
 
     def draw_unqueued(self, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return stream `[rows]` and start `[rows]` of windows that the queue has no part in."""
+        """Return stream `[rows]` and start `[rows]` of windows drawn without the queue."""
         starts, ends = self.starts, np.cumsum(self.starts)
         position = rng.integers(ends[-1], size=rows)
         stream = np.searchsorted(ends, position, side="right")
@@ -98,7 +98,7 @@ class Windows:
         if self.recency:
             recent = rng.random(rows) < self.recency
             age = np.exp(rng.random(rows) * np.log(starts[stream] + 1)).astype(np.int64)
-            # Rounding of exp may reach n + 1.
+            # Through rounding, exp may reach n + 1.
             newest_first = starts[stream] - np.minimum(age, starts[stream])
             position = np.where(recent, newest_first, position)
         return stream, self.oldest[stream] + position
@@ -115,10 +115,10 @@ class Windows:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned, for as many streams.
+        """Continue from a `state` of equally many streams.
 
-        Windows queued for another length, or by a run with a queue for one without, are dropped:
-        the queue then begins anew with the next record.
+        Queued windows of another length are dropped, and so is a queue that this replay does not
+        use. The queue then begins anew with the next record.
         """
         if len(state["count"]) != len(self.count):
             raise ValueError(
@@ -135,21 +135,22 @@ class Windows:
 
 
 class Move(NamedTuple):
-    """Where `redeal` puts one stream."""
+    """The place to which a stream of a saved replay moves."""
 
-    stream: int  # the stream that takes it
-    shift: int  # what is added to its absolute indices
+    stream: int  # the new stream
+    shift: int  # added to the absolute indices of the records
 
 
 def redeal(state: dict[str, Any], streams: int) -> tuple[dict[str, Any], list[Move]]:
-    """Deal the streams of a `Windows.state` onto another number of streams.
+    """Deal the streams of a `Windows.state` to another number of streams.
 
-    Streams are dealt whole and in order, stream k to stream k mod `streams`. Fewer streams than
-    before: each holds several past segments, one after the other. More: the last ones start
-    empty. Indices are counted anew from 0, except that an equal number changes nothing.
+    Streams are dealt whole and in order: old stream k goes to new stream k mod `streams`. With
+    fewer streams than before, a new stream holds several old ones, one after the other. With more
+    streams, the last new ones start empty. Indices are counted anew from 0. With equally many
+    streams nothing changes.
 
     Returns:
-        The state for the new streams, and one move per old stream.
+        The state of the new streams, and one move for each old stream.
     """
     if streams == len(state["count"]):
         return state, [Move(stream, 0) for stream in range(streams)]

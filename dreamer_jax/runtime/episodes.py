@@ -1,4 +1,4 @@
-"""Running sums of the episodes in E environments, and the finished ones of all processes."""
+"""Running sums of the open episodes of E environments; finished episodes of all processes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ class Episode(NamedTuple):
 def pool(
     share: Callable[[bytes], list[bytes]], episodes: Sequence[Episode], counts: Mapping[str, int]
 ) -> tuple[list[Episode], dict[str, int]]:
-    """Return the episodes of all processes, in the order of these, and the sums of their counts.
+    """Return the finished episodes of all processes, and the sums of their counts.
 
     Args:
         share: `Compiled.share`; all processes must call this together.
-        episodes: Of this process.
-        counts: Of this process; the same keys in all.
+        episodes: Finished episodes of this process.
+        counts: Counts of this process, with the same keys in every process.
+
+    Returns:
+        The episodes, those of process 0 first, and the counts summed over the processes.
     """
-    heard = [json.loads(each) for each in share(json.dumps([episodes, counts]).encode())]
-    sums = {key: sum(theirs[key] for _, theirs in heard) for key in counts}
-    return [Episode(*each) for theirs, _ in heard for each in theirs], sums
+    told = [json.loads(each) for each in share(json.dumps([episodes, counts]).encode())]
+    sums = {key: sum(counted[key] for _, counted in told) for key in counts}
+    return [Episode(*each) for finished, _ in told for each in finished], sums
 
 
 class Tally:
     """Scores, lengths and log means of the open episodes, fed with every vector of records once.
 
     Args:
-        number: E, how many environments.
+        number: E, the number of environments.
     """
 
     def __init__(self, number: int) -> None:
@@ -48,7 +51,7 @@ class Tally:
         self._logs: dict[str, np.ndarray] = {}  # [2, E] sum and count by key
 
     def receive(self, records: Record) -> list[tuple[int, Episode]]:
-        """Take new records `[E, ...]` into the sums; return the episodes that ended with them."""
+        """Add new records `[E, ...]` to the sums; return the episodes that these records end."""
         first = records["is_first"]
         self._score = np.where(first, 0.0, self._score + records["reward"])
         self._length = np.where(first, 0, self._length + 1)
@@ -71,7 +74,7 @@ class Tally:
         self._score, self._length, self._logs = state["score"], state["length"], state["logs"]
 
     def _add_logs(self, records: Record) -> None:
-        """Sum and count what was reported; NaN marks environments that did not report a key."""
+        """Sum and count the reported values; NaN marks an environment that reported none."""
         first = records["is_first"]
         for key in {*self._logs, *(key for key in records if key.startswith("log/"))}:
             held = self._logs.get(key, np.zeros((2, len(first))))

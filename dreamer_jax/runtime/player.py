@@ -28,7 +28,7 @@ class Player:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; the next observation is the first of an episode."""
+        """Forget the episode; the next observation is the first one of another episode."""
         self._carry = self._saved.compiled.initial_acting_carry(1)
         self._first = True
 

@@ -1,6 +1,6 @@
 """`python -m experiments.faults {kill,signal,soak} [--kills=30] [--steps=600] [--updates=200000]`.
 
-Prints a table and exits with 1 where a run lost anything, needed a hand, or grew.
+A campaign prints a table, and exits with 1 if a run lost anything, needed help, or grew.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=list(CAMPAIGNS))
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=600, help="of the runs that are ended")
-    parser.add_argument("--seed", type=int, default=0, help="of the places where kills strike")
-    parser.add_argument("--updates", type=int, default=200_000, help="of the soak")
-    parser.add_argument("--folder", type=Path, help="keeps the runs; a new or empty one")
+    parser.add_argument("--steps", type=int, default=600, help="policy steps of the runs")
+    parser.add_argument("--seed", type=int, default=0, help="decides where kills strike")
+    parser.add_argument("--updates", type=int, default=200_000, help="updates of the soak")
+    parser.add_argument("--folder", type=Path, help="new or empty folder that keeps the runs")
     return parser.parse_args(arguments)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return rows as columns of text; a cell that a row lacks is empty."""
+    """Return a table of rows as text; a cell that a row lacks is empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]

@@ -1,9 +1,9 @@
-"""What a killed run has left, held against the tape of its environments. Imports no JAX.
+"""The judge of a killed run: compares its replay with the tape of its environments; no JAX.
 
-A record is committed once a whole checkpoint names it. Committed records must never be missing
-afterwards, nor be there twice, and each must be what the tape says of its episode and step: the
-records of a stream are the lines of its episodes in order, from the first reset on. The replay of
-a campaign is large enough never to overwrite one.
+A record is committed once a whole checkpoint names it. A committed record must never be missing
+afterwards, and must not be there twice. Every record must be the line that the tape has for its
+episode and step: the records of a stream are the lines of its episodes in order, from the first
+reset on. The replay of a campaign is so large that no record is ever overwritten.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from experiments.faults.taped import RESET, Line
 
 
 class Verdict(NamedTuple):
-    """What was found; all but the first two should be 0."""
+    """What the judge found in a run; all counts but the first two should be 0."""
 
     step: int = -1  # updates of the newest whole checkpoint, −1 if there is none
     committed: int = 0  # records in it
-    lost: int = 0  # records that should be between those there are
+    lost: int = 0  # records that are missing between other records
     doubled: int = 0  # records that are there twice
-    unlike: int = 0  # records that the tape knows otherwise, or that stand elsewhere
-    diverged: int = 0  # steps that were done again in another way
+    unlike: int = 0  # records that differ from the tape, or that stand in another place
+    diverged: int = 0  # steps that a resumed run did again with another action
 
 
 def judge(root: Path, tape: list[Line]) -> Verdict:
@@ -44,7 +44,7 @@ def judge(root: Path, tape: list[Line]) -> Verdict:
 
 
 def compare(streams: list[list[Line]], tape: list[Line], seed: int) -> Verdict:
-    """Hold stored records, by environment, against the tape of a run with this seed."""
+    """Compare stored records, by environment, with the tape of a run with this seed."""
     actions: dict[tuple[int, int], set[int]] = defaultdict(set)
     for line in tape:
         actions[line.seed, line.step].add(line.action)
@@ -62,7 +62,7 @@ def compare(streams: list[list[Line]], tape: list[Line], seed: int) -> Verdict:
 
 
 def _expected(seed: int, environment: int, stored: list[Line]) -> list[tuple[int, int]]:
-    """Return the steps that a stream must hold: whole episodes, the last up to its last record."""
+    """Return the steps that a stream must hold: whole episodes, and the last one so far."""
     whole = max((line.step for line in stored), default=-1) + 1
     expected: list[tuple[int, int]] = []
     while stored and len(expected) < len(stored) + whole:
@@ -77,8 +77,8 @@ def _expected(seed: int, environment: int, stored: list[Line]) -> list[tuple[int
 def stored_lines(rundir: RunDir, found: Checkpoint) -> list[list[Line]]:
     """Return the records of a checkpoint's replay, by environment, as lines of the tape.
 
-    Reads the files that the manifest names and nothing else, so that a fault of `Replay.restore`
-    cannot hide itself.
+    This function reads the block files that the manifest names and does not call `Replay.restore`,
+    so that a fault of `Replay.restore` cannot hide itself.
     """
     manifest = found.host["replay"]
     table = manifest["columns"]["records"]
@@ -99,7 +99,7 @@ def stored_lines(rundir: RunDir, found: Checkpoint) -> list[list[Line]]:
 
 
 def _lines(records: list[dict[str, np.ndarray]]) -> list[Line]:
-    """Return records as the environment told them; the action before a record led to it."""
+    """Return records as lines of the tape; a line holds the action that led to the record."""
     lines, action = [], RESET
     for record in records:
         high, low = record["obs/seed"].astype(int).tolist()

@@ -1,7 +1,8 @@
-"""Rows `kill` and `signal`: end a run in every phase, start the same command again, judge.
+"""Campaigns `kill` and `signal`: end a run in every phase, start its command again, and judge.
 
-The run saves with every step of its environments, so that a phase is never far. When the last
-kill is over it is left to finish, and must then be, bit for bit, what an uninterrupted run is.
+The killed run saves after every step of its environments, so that every phase comes soon. After
+the last kill the run is left to finish. It must then be equal, bit for bit, to a run that was never
+interrupted.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ OPTIONS = {
 
 
 class Ended(NamedTuple):
-    """How a process ended."""
+    """The end of a process."""
 
-    code: int
-    seconds: float  # from the signal, or from the start if there was none
+    code: int  # exit code
+    seconds: float  # since the signal, or since the start if there was no signal
     output: str
 
 
@@ -54,9 +55,9 @@ class Subject:
     """A run directory, the tape beside it, and the one command that starts and continues it.
 
     Args:
-        folder: Gets both, and the compiled programs.
-        cold: Whether compilations that are to be interrupted must not take their result from a
-            file, which is over in no time.
+        folder: Where run directory, tape and compiled programs go.
+        cold: Whether a run that is to end while it compiles must compile, without the cache of
+            compiled programs, which would leave no time to end it.
         options: Overrides of the config.
     """
 
@@ -68,7 +69,7 @@ class Subject:
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, phase: str = NONE, count: int = 0, signals: str = "SIGKILL") -> Ended:
-        """Run the command until it ends, by itself or by the signals of a phase."""
+        """Run the command until it ends by itself or by the signals of a phase; see `launcher`."""
         cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self.run.root.parents[1] / "jax"))
         env = {
             **os.environ,
@@ -97,11 +98,11 @@ class Subject:
         return Ended(process.returncode, time.perf_counter() - since, "".join(output))
 
     def judge(self) -> Verdict:
-        """Hold the newest checkpoint against the tape."""
+        """Compare the newest checkpoint with the tape."""
         return judge(self.run.root, read_tape(self.tape))
 
     def differences(self, other: Subject) -> int:
-        """Return how many arrays of the newest checkpoints and metrics files are not the same."""
+        """Return how many arrays of the newest checkpoints differ, plus one if the metrics do."""
         found = [Checkpointer(run.checkpoints, keep=1).load() for run in (self.run, other.run)]
         one, two = ({} if each is None else each.arrays for each in found)
         unlike = [
@@ -116,7 +117,7 @@ def _same(one: np.ndarray, two: np.ndarray) -> bool:
 
 
 def plan(kills: int, seed: int) -> list[tuple[str, int]]:
-    """Return phase and count of every kill: the phases in turn, filling only while it lasts."""
+    """Return phase and count of every kill: filling first, then the other phases in turn."""
     rng, (filling, *others) = np.random.default_rng(seed), PHASES
     share = max(1, kills // len(PHASES)) if kills >= len(PHASES) else 0
     most = {"compiling": 1, "updating": 5, "writing": 30, "renaming": 20, "deleting": 20}
@@ -135,7 +136,7 @@ def kill_campaign(args: argparse.Namespace) -> list[dict[str, Any]]:
     for phase, count in [*plan(args.kills, args.seed), (NONE, 0)]:
         ended, after = subject.start(phase, count), subject.judge()
         wanted = FINISHED if phase == NONE else KILLED
-        sums[phase] += _fallout(before, after)
+        sums[phase] += _faults_between(before, after)
         sums[phase] += Counter({"runs": 1, "other ends": int(ended.code != wanted)})
         print(f"{phase} {count}: exit code {ended.code}, {after.committed} records", flush=True)
         if ended.code != wanted:
@@ -146,8 +147,8 @@ def kill_campaign(args: argparse.Namespace) -> list[dict[str, Any]]:
     return [_row(phase, sums[phase]) for phase in sums]
 
 
-def _fallout(before: Verdict, after: Verdict) -> Counter[str]:
-    """Return what went wrong between two verdicts on one run."""
+def _faults_between(before: Verdict, after: Verdict) -> Counter[str]:
+    """Return by kind how often something went wrong between two verdicts on one run."""
     found = {name: getattr(after, name) for name in ("lost", "doubled", "unlike", "diverged")}
     return Counter(found | {"rolled back": max(0, before.committed - after.committed)})
 
@@ -160,7 +161,7 @@ def _row(phase: str, found: Counter[str]) -> dict[str, Any]:
 
 
 def signal_campaign(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Stop a run politely in the middle of an update, then impatiently, then let it finish."""
+    """Stop a run in an update by one signal, then by two, and then let the run finish."""
     rows = []
     options: dict[str, Any] = {"steps": args.steps, "checkpoint.seconds": 1e9}
     subject = Subject(args.folder / "signalled", **options)

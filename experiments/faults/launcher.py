@@ -1,11 +1,14 @@
 """`python -m experiments.faults.launcher PHASE COUNT SIGNALS ARGUMENTS…`: a run that is ended.
 
-Runs a command of `dreamer_jax` in this process after wrapping what marks its phases (calls of the
-operating system, by the files they touch, and the entry points of acting and updating), so that
-the product itself needs no hooks. At the COUNT-th time of PHASE the process gets the signals
-`SIGKILL`, `SIGTERM` or `SIGINT+SIGINT`: around an operation on files before it where the count is
-odd and after it where it is even, in a compilation or an update soon after its beginning. Tells
-`phase: NAME` when it does. The phase `none` never comes.
+The launcher runs a command of `dreamer_jax` in its own process, and sends itself the SIGNALS
+(`SIGKILL`, `SIGTERM`, `SIGINT+SIGINT`) when PHASE comes for the COUNT-th time. In a phase of file
+operations, the signals come before the operation if COUNT is odd, and after the operation if COUNT
+is even. In a compilation or an update, they come soon after its beginning. The launcher prints
+`phase: NAME` then. The phase `none` never comes.
+
+To notice the phases, the launcher wraps functions: calls of the operating system, which belong to a
+phase by the files that they touch, and the entry points of acting and updating. The package itself
+needs no hooks.
 """
 
 from __future__ import annotations
@@ -28,12 +31,12 @@ NONE = "none"
 
 
 class Fate:
-    """Counts phases and ends the process at the chosen one.
+    """The end that a process is to meet: counts phases, and sends the signals at the chosen one.
 
     Args:
-        phase: The chosen one.
-        count: At which time.
-        signals: What this process then gets.
+        phase: Name of the chosen phase.
+        count: At which occurrence of the phase the signals come.
+        signals: The signals, in order.
     """
 
     def __init__(self, phase: str, count: int, signals: list[signal.Signals]) -> None:
@@ -41,7 +44,7 @@ class Fate:
         self._seen: Counter[str] = Counter()
 
     def meet(self, phase: str, operation: Callable[[], Any]) -> Any:
-        """Do an operation of a phase, and end the process before or after the chosen one."""
+        """Do an operation of a phase; if it is the chosen one, end the process before or after."""
         if not self._comes(phase):
             return operation()
         if self._count % 2:
@@ -51,7 +54,7 @@ class Fate:
         return result
 
     def strike(self, phase: str) -> None:
-        """End the process soon, while what begins now is under way."""
+        """End the process soon, if what begins now is the chosen occurrence of a phase."""
         if self._comes(phase):
             threading.Timer(WITHIN, self._end).start()
 
@@ -69,7 +72,7 @@ class Fate:
 
 
 def file_phase(operation: str, *paths: str) -> str | None:
-    """Return the phase that an operation on files of a run directory belongs to."""
+    """Return the phase that a file operation in a run directory belongs to, if any."""
     name, last = Path(paths[0]).name, Path(paths[-1]).name
     if operation == "fsync":
         return "writing" if ".blk" in name or ".tmp-" in paths[0] else None
@@ -81,7 +84,7 @@ def file_phase(operation: str, *paths: str) -> str | None:
 
 
 def wrap_files(fate: Fate) -> None:
-    """Let flushing, renaming and deleting pass by `fate`."""
+    """Wrap flushing, renaming and deleting of files, so that `fate` hears of them."""
 
     def wrapped(name: str) -> Callable[..., Any]:
         original = getattr(os, name)
@@ -100,14 +103,14 @@ def wrap_files(fate: Fate) -> None:
 
 
 def _path(file: Any, folder: int | None) -> str:
-    """Return the path behind a descriptor, or a name relative to one."""
+    """Return the path of a file: of a descriptor, or of a name in the folder of a descriptor."""
     if isinstance(file, int):
         return os.readlink(f"/proc/self/fd/{file}")
     return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), file) if folder else str(file)
 
 
 def wrap_run(fate: Fate) -> None:
-    """Let acting before the first update, compilation of the update, and updates pass by `fate`."""
+    """Wrap acting before the first update, compiling and updating, so that `fate` hears of them."""
     import jax
 
     from dreamer_jax.device.compiled import Compiled
@@ -116,7 +119,7 @@ def wrap_run(fate: Fate) -> None:
     train, step, updates = Compiled.train, Driver.step, Counter[str]()
 
     def compiling(event: str, duration_secs: float, **_: str | int) -> None:  # noqa: ARG001
-        # The program of the update is lowered: XLA compiles it next.
+        # JAX has lowered the program of the update; XLA compiles this program next.
         if updates["begun"] == 1 and event.endswith("jaxpr_to_mlir_module_duration"):
             fate.strike("compiling")
 
@@ -137,7 +140,7 @@ def wrap_run(fate: Fate) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command line under a fate; return its exit code if it lives to have one."""
+    """Run a command line under a fate; return the exit code, if the process lives that long."""
     phase, count, signals, *rest = arguments
     fate = Fate(phase, int(count), [signal.Signals[name] for name in signals.split("+")])
     wrap_files(fate)

@@ -1,8 +1,9 @@
-"""Row `soak`: many updates of a tiny agent in one process; whatever grows, grows visibly.
+"""Campaign `soak`: many updates of a tiny agent in one process, so that any growth shows.
 
-The replay is small, so that it is full before the measured part begins, and the run saves every
-few seconds. The slope of memory is least squares over the samples after the first fifth; that of
-the step time compares medians of their first and last third, which no pause of the machine moves.
+The replay is small, so that it is full before measuring begins, and the run saves every few
+seconds. The first fifth of the samples is left out. Growth of memory is the slope of a least
+squares fit. Growth of the step time compares the median of the first third of the samples with that
+of the last third: medians, because a pause of the machine does not move them.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from dreamer_jax.runtime.training import Training
 from experiments.faults.kills import OPTIONS
 
 SAMPLES = 200
-WARM = 0.2  # share of the samples before memory and caches have settled
+WARM = 0.2  # share of the samples that are left out: memory and caches have not settled
 MIB = 2**20
-# What a run of 1e6 updates could bear; the noise of the samples is well below.
-MOST_MIB, MOST_SLOWER = 20.0, 0.1  # per 1e5 updates: MiB, and share of the step time
+# Largest growth per 1e5 updates: MiB, and share of the step time. A run of 1e6 updates could bear
+# this growth; the noise of the samples is well below it.
+MOST_MIB, MOST_SLOWER = 20.0, 0.1
 
 
 class Sampler:
-    """A stop request after so many updates, that samples the process on the way."""
+    """A stop request after a number of updates, which samples the process on the way."""
 
     def __init__(self, training: Training, updates: int) -> None:
         self._learner, self._updates = training.learner, updates
@@ -53,7 +55,7 @@ def _process() -> tuple[float, int, int]:
 
 
 def soak(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train for `--updates` updates and report how the process changed meanwhile."""
+    """Train for `--updates` updates; return how the process changed meanwhile."""
     config = load_config("debug")
     changes = {"task": "testing:counting", "steps": 10**9, "train_ratio": 64.0}
     changes |= {"checkpoint.seconds": 5.0, "replay.capacity": 3000, "log.every": 100}
@@ -69,7 +71,7 @@ def soak(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def slopes(samples: np.ndarray) -> dict[str, Any]:
-    """Return the row of a soak.
+    """Return the row of a soak: how memory, step time, file handles and threads grew.
 
     Args:
         samples: `[S, 5]` updates, seconds, resident MiB, file handles, threads.
@@ -89,7 +91,7 @@ def slopes(samples: np.ndarray) -> dict[str, Any]:
         "slower per 1e5": f"{slower:+.1%}",
         "MiB": round(float(memory[-1])),
         "MiB per 1e5": round(float(grown), 2),
-        # A checkpoint under way has a thread and files of its own.
+        # The smallest of five samples: a checkpoint under way has a thread and files of its own.
         "handles": f"{handles[:5].min():.0f} then {handles[-5:].min():.0f}",
         "threads": f"{threads[:5].min():.0f} then {threads[-5:].min():.0f}",
         "as promised": bool(

@@ -1,9 +1,9 @@
-"""An environment that writes down everything it was told, outside the run directory.
+"""An environment that writes every step to a file outside the run directory: the tape.
 
-Every record is one appended line `seed step action`, written before the record is returned, so
-the tape is ahead of whatever the run has stored, however the process ends. Steps that a resumed
-run does again are on it again; since the environment is a function of seed and actions, and the
-run of its checkpoint, they must be the same lines.
+Every record is one line `seed step action`, appended to the tape before the environment returns the
+record. So the tape has every record that the run has stored, however the process ends. A resumed
+run may do steps again, and the tape then has them again. These lines must equal the first ones: the
+environment is a function of seed and actions, and the run is a function of its checkpoint.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import numpy as np
 from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.types import Record
 
-VARIABLE = "DREAMER_JAX_TAPE"  # names the file; an environment has no other way to know the run
-RESET = -1  # stands for the action of a reset
+VARIABLE = "DREAMER_JAX_TAPE"  # holds the path of the tape; the environment knows no run directory
+RESET = -1  # in the place of the action, for the record of a reset
 
 
 class Line(NamedTuple):
-    """One record as the environment gave it."""
+    """One line of the tape: a record as the environment gave it."""
 
     seed: int  # of the episode
     step: int  # within the episode
-    action: int  # that led to it
+    action: int  # that led to the record
 
 
 class Taped(Counting):
-    """`testing:counting` with a tape.
+    """The environment `testing:counting` with a tape.
 
     Args:
-        path: The tape; lines are appended.
+        path: File of the tape; lines are appended.
         length: Index of the last record of an episode.
     """
 
@@ -66,11 +66,11 @@ class Taped(Counting):
 
 
 def make() -> Taped:
-    """Build it for `--config.task=experiments.faults.taped:make`."""
+    """Build the environment of `--config.task=experiments.faults.taped:make`."""
     return Taped(Path(os.environ[VARIABLE]))
 
 
 def read_tape(path: Path) -> list[Line]:
-    """Return all lines in the order of writing."""
+    """Return all lines of a tape, in the order of writing."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [Line(*map(int, line.split())) for line in lines]

@@ -60,7 +60,7 @@ class Expected(NamedTuple):
 
 
 def _expected(feat: np.ndarray, action: np.ndarray, contdisc: bool, slow_target: bool) -> Expected:
-    """Compute SPEC 7 step by step."""
+    """Compute docs/algorithm.md 7 step by step."""
     disc = 1.0 if contdisc else GAMMA
     reward, cont = feat[..., 0], feat[..., 1]
     slow = _value(feat, BONUS)

@@ -1,7 +1,7 @@
-"""Who learns from what: every loss times every group of parameters, zero or not (SPEC 6, 7).
+"""Who learns from what: every loss times every group of parameters, zero or not.
 
-Parameters are random and the free nats are off, so that a zero means a wall and not a head that
-is still silent or a divergence under its floor.
+The walls are those of docs/algorithm.md 6 and 7. Parameters are random and the free nats are off,
+so that a zero means a wall and not a head that is still silent or a divergence under its floor.
 """
 
 from __future__ import annotations

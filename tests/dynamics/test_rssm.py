@@ -1,7 +1,7 @@
 """The recurrence against a plain loop of NumPy, its resets, and its stored form.
 
-`NaiveRSSM` is written from SPEC 4 alone and shares no code with the package: blocks are sliced by
-hand, time is a Python loop, and classes are drawn by walking along the probabilities.
+`NaiveRSSM` is written from docs/algorithm.md 4 alone and shares no code with the package: blocks
+are sliced by hand, time is a Python loop, and classes are drawn by walking along the probabilities.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _block_dense(p: Any, parts: list[np.ndarray]) -> list[np.ndarray]:
 
 
 class NaiveRSSM:
-    """One row of SPEC 4, in float64, one step at a time."""
+    """One row of docs/algorithm.md 4, in float64, one step at a time."""
 
     def __init__(self, params: Any) -> None:
         self.p = params

@@ -18,6 +18,7 @@ ALGORITHM = "docs/algorithm.md"
 DECISIONS = "docs/decisions.md"
 SECTIONS = range(1, 12)  # of the numerical contract; docstrings cite them by number
 MOST_NOTES = 10_000  # bytes
+CODE = ("configs", "dreamer_jax", "experiments", "tests")
 
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
 _CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -105,12 +106,19 @@ def _sections_without_code_line(root: Path) -> list[int]:
     ]
 
 
+def _code(root: Path) -> list[Path]:
+    """Return the files of Python and prose beside the pages; this one has to name what it seeks."""
+    files = [file for folder in CODE for file in (root / folder).rglob("*.*")]
+    here = Path(__file__).relative_to(ROOT)
+    return sorted(f for f in files if f.suffix in (".py", ".md") and f != root / here)
+
+
 def _old_names(root: Path) -> list[str]:
-    """Return `page:line` of every mention of a document that is not part of the project."""
+    """Return `file:line` of every mention of a document that is not part of the project."""
     return [
-        f"{page.relative_to(root)}:{number}"
-        for page in _pages(root)
-        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        f"{file.relative_to(root)}:{number}"
+        for file in (*_pages(root), *_code(root))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
         if re.search(r"\b(SPEC|DESIGN)\b", line)
     ]
 
@@ -153,7 +161,10 @@ def test_build_notes_stay_short():
     assert (ROOT / "BUILD_NOTES.md").stat().st_size <= MOST_NOTES
 
 
-def test_pages_name_no_document_that_is_not_shipped():
+def test_no_file_names_a_document_that_is_not_shipped():
+    """Symptom: docstrings cited a text that no reader had. The contract is docs/algorithm.md."""
+    files = _code(ROOT)
+    assert len(files) > 300 and {file.relative_to(ROOT).parts[0] for file in files} == {*CODE}
     assert _old_names(ROOT) == []
 
 
@@ -175,6 +186,7 @@ def tree(tmp_path: Path) -> Path:
         ALGORITHM: "# Contract\n\n" + "\n".join(sections) + "\n## Names\n\nA table.\n",
         DECISIONS: "`setuptools` builds, `jax[tpu]` computes, `pytest` tests.\n",
         "docs/pages/curve.png": "",
+        "dreamer_jax/ops.py": "# docs/algorithm.md 7\n",
         "docs/pages/page.md": "[up](../algorithm.md#2-part)\n",
         "pyproject.toml": '[build-system]\nrequires = ["setuptools>=77"]\n[project]\nname = "box"\n'
         "dependencies = [\"jax==0.10.2; python_version < '3.12'\"]\n"
@@ -228,7 +240,8 @@ def test_a_section_without_code_line_or_number_is_found(tree):
 def test_a_document_of_another_place_is_found(tree):
     _add(tree / "README.md", "As SPEC 7 says.\n")
     _add(tree / "docs/pages/page.md", "See `DESIGN.md`; `spec.py` and SPECIAL are fine.\n")
-    assert _old_names(tree) == ["README.md:6", "docs/pages/page.md:2"]
+    _add(tree / "dreamer_jax/ops.py", "# eq. 3 of SPEC 7\n")
+    assert _old_names(tree) == ["README.md:6", "docs/pages/page.md:2", "dreamer_jax/ops.py:2"]
 
 
 def test_a_dependency_without_a_reason_is_found(tree):

@@ -26,6 +26,12 @@ PLUGGED: dict[str, dict[str, Any]] = {
         "agent.heads.cont": "ensemble_head:make",
         "agent.options.members": 3,
     },
+    "objective": CARTPOLE
+    | {
+        "agent.objectives.decoder": "",
+        "agent.objectives.contrast": "contrast_objective:make",
+        "agent.loss_scales.contrast": 1.0,
+    },
     "planner": PENDULUM
     | {
         "agent.behaviors.planner": "shooting_planner:make",

@@ -1,8 +1,8 @@
 """Actions as the agent sees them: class indices, and continuous values in [−1, 1].
 
 Every suite turns its own bounds into this one convention here, so that the agent's actor
-(SPEC 5) never meets an environment's units. Also the random and empty actions that prefill,
-benchmarks and reset records need.
+(docs/algorithm.md 5) never meets an environment's units. Also the random and empty actions that
+prefill, benchmarks and reset records need.
 """
 
 from __future__ import annotations
@@ -95,5 +95,5 @@ def random_actions(
 
 
 def zero_actions(spaces: Mapping[str, Space], number: int) -> dict[str, np.ndarray]:
-    """Return `[number, *shape]` zeros: the action of an `is_last` record (SPEC 1)."""
+    """Return `[number, *shape]` zeros: the action of an `is_last` record (docs/algorithm.md 1)."""
     return {key: np.zeros((number, *s.shape), s.dtype) for key, s in sorted(spaces.items())}

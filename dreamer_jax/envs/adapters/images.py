@@ -1,6 +1,6 @@
 """Pictures `[height, width, channels]` uint8, brought to another size.
 
-Scaling is the antialiased bilinear filter of the published Atari runs (SPEC 10), which is Pillow's
+Scaling is the antialiased bilinear filter of the published Atari runs, which is Pillow's
 to the last bit: rows are narrowed first and rounded to bytes, then columns. As two sparse products
 of integers it takes half the time of Pillow's own, and no version of Pillow changes a picture.
 """

@@ -1,10 +1,10 @@
 """One array of an environment's observation, as one key of a record.
 
-The rules (SPEC 1): pictures become uint8 `[height, width, channels]`, whatever their type and order
-of axes; floats become float32; integers with few possible values are classes counted from 0; other
-integers are quantities, at most 32 bits wide; more than two axes are flattened to one. A value that
-its space rules out, or that its type would change, is an error here, where the environment can
-still be named, instead of a silent zero in the encoder.
+The rules (docs/algorithm.md 1): pictures become uint8 `[height, width, channels]`, whatever their
+type and order of axes; floats become float32; integers with few possible values are classes counted
+from 0; other integers are quantities, at most 32 bits wide; more than two axes are flattened to
+one. A value that its space rules out, or that its type would change, is an error here, where the
+environment can still be named, instead of a silent zero in the encoder.
 """
 
 from __future__ import annotations

@@ -241,10 +241,10 @@ class FrameStack(_Wrapper):
 
 
 class FillMissing(_Wrapper):
-    """Gives observation keys that a record lacks the values that mark them as missing (SPEC 1).
+    """Gives observation keys that a record lacks the values that mark them as missing.
 
-    These are −inf for floats and −1 for signed integers, which the encoder reads as zeros. Pictures
-    turn black, and what else is unsigned turns 0.
+    These values (docs/algorithm.md 1) are −inf for floats and −1 for signed integers, which the
+    encoder reads as zeros. Pictures turn black, and what else is unsigned turns 0.
     """
 
     def __init__(self, env: Env) -> None:

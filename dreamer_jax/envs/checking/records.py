@@ -63,7 +63,7 @@ def _key_problems(key: str, value: np.ndarray, space: Space) -> Iterator[str]:
     if value.shape != space.shape:
         yield f"{key!r} has shape {value.shape}; its space says {space.shape}"
     if np.issubdtype(value.dtype, np.floating):
-        # −inf marks a missing observation (SPEC 1); a reward is never missing.
+        # −inf marks a missing observation (docs/algorithm.md 1); a reward is never missing.
         wrong = ~np.isfinite(value) & (~np.isneginf(value) | (key in SIGNALS))
         if np.any(wrong):
             yield f"{key!r} holds values that are not finite"

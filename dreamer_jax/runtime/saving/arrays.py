@@ -1,11 +1,11 @@
 """Arrays by name in one file: an uncompressed `.npz` that plain `np.load` opens.
 
 Types that NumPy alone cannot name (bfloat16 and its kin, from ml_dtypes) are stored as unsigned
-integers of the same width, and the member `dtypes.json` says which they are.
+integers of the same width, and the member `dtypes.json` names the true type of such arrays.
 
-Invariant of reading: what the file says of itself is checked against its size, and against what
-its reader expects, before memory is set aside. Members are stored as they are, so nothing unpacks
-to more than the file holds, and what nobody asks for stays in the file.
+Invariant of reading: before memory is set aside, the headers of the file are checked against the
+size of the file, and against what the reader expects. Members are not compressed, so no array
+unpacks to more bytes than the file holds. Arrays that the reader does not ask for are not read.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from dreamer_jax.files import replacing
 
 _DTYPES = "dtypes.json"
 _DTYPES_BYTES = 2**24
-_KINDS = "biufcSUmM"  # values that lie in the array itself
+_KINDS = "biufcSUmM"  # kinds of dtypes whose values lie in the array itself
 _CHUNK = 2**20
 
 
 class Header(NamedTuple):
-    """What an array in a file is, before it is read."""
+    """Shape, type and place of an array in a file, known before the array is read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     fortran: bool
-    begin: int  # of its values, in the member
+    begin: int  # first byte of the values, in the member
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its values."""
+        """Bytes of the values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -73,12 +73,12 @@ def read_arrays(path: Path, choose: Choose | None = None) -> dict[str, np.ndarra
 
     Args:
         path: The file.
-        choose: Takes the headers of all arrays and returns the names of those to read, or raises;
-            None to read all.
+        choose: Takes the headers of all arrays and returns the names of the arrays to read, or
+            raises; None to read all arrays.
 
     Raises:
-        ValueError: If the file is not such a file, or not as large as it says.
-        Exception: What the readers of zip and npy raise for damage, and what `choose` raises.
+        ValueError: If `write_arrays` cannot have written the file, or its size contradicts it.
+        Exception: Errors of the readers of zip and npy for damage, and errors of `choose`.
     """
     with zipfile.ZipFile(path) as archive:
         members = _members(archive, path.stat().st_size)
@@ -92,7 +92,7 @@ def read_arrays(path: Path, choose: Choose | None = None) -> dict[str, np.ndarra
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name; none is larger than it lies in a file of `size` bytes."""
+    """Return the members by name, after checking that they fit into a file of `size` bytes."""
     members = {info.filename: info for info in archive.infolist()}
     stored = all(
         info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size
@@ -127,7 +127,7 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, special: Mapping[st
 
 
 def _special(name: str, stored: np.dtype) -> np.dtype:
-    """Return the type of ml_dtypes of that name, whose values are as wide as those stored."""
+    """Return the type of ml_dtypes that `name` names, as wide as the stored integers."""
     found = getattr(ml_dtypes, name, None)
     if not (isinstance(found, type) and issubclass(found, np.generic)):
         raise ValueError(f"there is no type {name!r}")

@@ -5,10 +5,10 @@ A checkpoint is the folder `<directory>/<grad_steps:012d>/`:
     arrays.npz     the device state, flat names such as `params/actor/kernel`
     host.json      counters, generators, environments, replay manifest (coding: `host_state.py`)
     host.npz       the arrays and bytes that occur in host.json
-    manifest.json  format version, size and SHA-256 of the three; written last
+    manifest.json  format version, size and SHA-256 of the other three files; written last
 
-Invariant: a folder with that name was renamed into place after all its files reached the disk, and
-nothing older is deleted before that. What does not match its manifest is never loaded.
+Invariant: a folder gets this name by a rename, after all its files have reached the disk, and no
+older checkpoint is deleted before that. A folder that does not match its manifest is never loaded.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def _warn(message: str) -> None:
 
 
 class Checkpointer:
-    """Saves in one background thread and loads the newest checkpoint that is whole.
+    """Saves checkpoints in one background thread, and loads the newest one that is whole.
 
-    Reading changes nothing in the directory, so an evaluation may read beside a training run;
-    only one process, the holder of the run's lock, may save.
+    Reading changes nothing in the directory, so an evaluation may read beside a training run. Only
+    one process may save: the one that holds the lock of the run.
 
     Args:
         directory: Where the checkpoint folders live; made by the first save.
-        keep: How many checkpoints stay, at least 1.
-        collect_garbage: Called in the saving thread after old checkpoints went, with the host
-            states of those kept, so that shared replay blocks nobody names can be deleted.
-        warn: Receives one-line messages about failed saves (in the saving thread) and skipped
-            checkpoints.
+        keep: Number of checkpoints that stay, at least 1.
+        collect_garbage: Called in the saving thread after old checkpoints were deleted, with the
+            host states of the checkpoints that stay; deletes replay blocks that none of them names.
+        warn: Receives one-line messages about skipped checkpoints, and about failed saves (in the
+            saving thread).
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Checkpointer:
     ) -> None:
         if keep < 1:
             raise UserError(f"checkpoints to keep is {keep}; keep at least 1")
-        self.last_error: Exception | None = None  # of the latest save; None when it succeeded
+        self.last_error: Exception | None = None  # of the latest save; None if the save succeeded
         self._directory = Path(directory)
         self._keep = keep
         self._collect_garbage = collect_garbage
         self._warn = warn
         self._thread: threading.Thread | None = None
-        self._swept = False
+        self._leftovers_removed = False
 
     def save(
         self,
@@ -87,21 +87,21 @@ class Checkpointer:
         host: Mapping[str, Any],
         before_commit: Callable[[], Host] | None = None,
     ) -> None:
-        """Start saving and return; waits first for a save that is still under way.
+        """Start saving a checkpoint and return; waits first for a save that is still under way.
 
         A failure (a full disk) is kept in `last_error` and warned about; the run goes on with the
-        last good checkpoint. A second save of one step replaces the first. Checkpoints after
-        `step` belong to a course the run has left; they go with the old ones.
+        last good checkpoint. A second save of one step replaces the first. Checkpoints of later
+        steps belong to a course that the run has left; they are deleted with the old checkpoints.
 
         Args:
-            step: Gradient steps done; the folder's name.
+            step: Gradient steps done; names the folder.
             arrays: Host copies that nobody changes until the save is over.
-            host: JSON-like state with arrays and bytes, copied before this returns.
-            before_commit: Runs in the saving thread (writes replay blocks); what it returns is
-                stored as `host["replay"]`.
+            host: JSON-like state with arrays and bytes, copied before this method returns.
+            before_commit: Called in the saving thread to write replay blocks; the result is stored
+                as `host["replay"]`.
 
         Raises:
-            TypeError: If the host state holds what cannot be encoded.
+            TypeError: If the host state holds a value that cannot be encoded.
         """
         self.wait()
         document, host_arrays = encode({**host})
@@ -115,19 +115,19 @@ class Checkpointer:
             except Exception as error:  # a failed save must never end a long run
                 self.last_error = error
                 self._warn(f"checkpoint {step} {failed}: {type(error).__name__}: {error}")
-                self._give_back()
+                self._free_failed_save()
 
         self._thread = threading.Thread(target=work, name="checkpoint", daemon=False)
         self._thread.start()
 
     def wait(self) -> None:
-        """Return once no save is under way; raises nothing (see `last_error`)."""
+        """Wait until no save is under way; raises nothing (see `last_error`)."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def abandon(self) -> None:
-        """Wait for no save any more: one under way may end with the process, as in a kill."""
+        """Forget the save that is under way: it may end with the process, as if killed."""
         self._thread = None
 
     def history(self) -> list[int]:
@@ -135,15 +135,15 @@ class Checkpointer:
         return sorted({step for step, _ in self._folders()}, reverse=True)
 
     def load(self, step: int | None = None, expected: Table | None = None) -> Checkpoint | None:
-        """Return the newest whole checkpoint, or that of `step`; None when there is none.
+        """Return the newest whole checkpoint, or that of `step`; None if there is no checkpoint.
 
         Args:
-            step: Gradient steps of the one that is wanted.
+            step: Gradient steps of the wanted checkpoint.
             expected: See `candidates`.
 
         Raises:
-            UserError: If `step` is given and there is no whole checkpoint of it, or if one does
-                not hold what is expected.
+            UserError: If `step` is given and there is no whole checkpoint of this step, or if a
+                checkpoint does not hold what is expected.
         """
         found = next(self.candidates(step, expected), None)
         if found is None and step is not None:
@@ -156,16 +156,17 @@ class Checkpointer:
     def candidates(
         self, step: int | None = None, expected: Table | None = None
     ) -> Iterator[Checkpoint]:
-        """Yield whole checkpoints, newest first; those of one `step` if it is given.
+        """Yield whole checkpoints, newest first; if `step` is given, only those of this step.
 
         Args:
-            step: Gradient steps of those that are wanted.
-            expected: The arrays of the agent that wants them, to be compared (`match_tree`) before
-                any is read. Whole groups (`state/…`, `acting/…`) of which it names none are not
-                read. None reads everything, of any size that the files have.
+            step: Gradient steps of the wanted checkpoints.
+            expected: The arrays of the agent to be restored. The headers of a checkpoint are
+                compared with these arrays (`match_tree`) before any array is read. Groups
+                (`state/…`, `acting/…`) without an expected array are not read. None reads
+                everything, of any size that the files have.
 
         Raises:
-            UserError: If one does not hold what is expected.
+            UserError: If a checkpoint does not hold what is expected.
         """
         choose = None if expected is None else _chooser(expected)
         for found, folder in self._folders():
@@ -177,7 +178,7 @@ class Checkpointer:
                 self._warn(f"skipped checkpoint {folder}: {error}")
 
     def _folders(self) -> list[tuple[int, Path]]:
-        """Checkpoint folders, newest first; of one step a replaced one (`.old-…`) comes last."""
+        """Return the checkpoint folders, newest first; of one step, a replaced one comes last."""
         if not self._directory.is_dir():
             return []
         matches = ((_FOLDER.fullmatch(path.name), path) for path in self._directory.iterdir())
@@ -193,7 +194,7 @@ class Checkpointer:
         before_commit: Callable[[], Host] | None,
     ) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        self._remove_leftovers()
         temp = self._directory / f".tmp-{step:012d}-{os.getpid()}"
         try:
             temp.mkdir()
@@ -209,33 +210,33 @@ class Checkpointer:
             shutil.rmtree(temp, ignore_errors=True)
             raise
 
-    def _sweep(self) -> None:
-        """Remove what an earlier process left half-written or half-deleted."""
-        if not self._swept:
+    def _remove_leftovers(self) -> None:
+        """Remove folders that an earlier process left half-written or half-deleted."""
+        if not self._leftovers_removed:
             for stale in (*self._directory.glob(".tmp-*"), *self._directory.glob(".trash-*")):
                 shutil.rmtree(stale, ignore_errors=True)
-            self._swept = True
+            self._leftovers_removed = True
 
     def _commit(self, temp: Path, final: Path) -> None:
         sync(temp)
         if final.exists():
-            # Renamed to a name that `load` still accepts: there is no moment without it.
+            # `load` still accepts the new name: at every moment there is a whole checkpoint.
             old = final.with_name(f".old-{final.name}")
             shutil.rmtree(old, ignore_errors=True)
             final.rename(old)
         temp.rename(final)
         sync(self._directory)
 
-    def _give_back(self) -> None:
-        """Free what a failed save took, blocks included: on a full disk the next one needs it."""
+    def _free_failed_save(self) -> None:
+        """Delete the replay blocks of a failed save: on a full disk the next save needs room."""
         try:
             if self._collect_garbage is not None:
                 self._collect_garbage([read_host(path) for _, path in self._folders()])
-        except Exception as error:  # a kept state cannot be read, so nothing was deleted
+        except Exception as error:  # a host state cannot be read, so nothing was deleted
             self._warn(f"its blocks stay: {type(error).__name__}: {error}")
 
     def _prune(self, step: int) -> None:
-        """Delete all but `step` and the ones before it that are kept; then collect garbage."""
+        """Delete all checkpoints but that of `step` and the kept ones before; collect garbage."""
         whole = [(found, path) for found, path in self._folders() if not path.name.startswith(".")]
         kept = [path for found, path in whole if found <= step][: self._keep]
         for found, path in self._folders():
@@ -247,12 +248,12 @@ class Checkpointer:
             path.rename(trash)  # a half-deleted folder must not look like a checkpoint
             shutil.rmtree(trash, ignore_errors=True)
         if self._collect_garbage is not None:
-            # Raises, and so deletes nothing, if a kept state cannot be read.
+            # `read_host` raises, and so nothing is deleted, if a kept state cannot be read.
             self._collect_garbage([read_host(path) for path in kept])
 
 
 def _chooser(expected: Table) -> Choose:
-    """Return what compares the groups of a checkpoint that `expected` names, and reads those."""
+    """Return a function that compares the groups named in `expected`, and chooses only these."""
     groups = {name.partition("/")[0] for name in expected}
 
     def choose(headers: Mapping[str, Header]) -> list[str]:
@@ -264,14 +265,14 @@ def _chooser(expected: Table) -> Choose:
 
 
 def match_tree(expected: Table, arrays: Mapping[str, np.ndarray | Header]) -> None:
-    """Check that a checkpoint fits the agent it is to be restored into.
+    """Check that a checkpoint fits the agent that is to be restored.
 
     Args:
         expected: Shape and dtype of every array, by name.
-        arrays: What was loaded, or is about to be.
+        arrays: Arrays that were loaded, or headers of arrays that are about to be.
 
     Raises:
-        UserError: Naming the first difference in the order of the names.
+        UserError: If they differ; shows the first difference in the order of the names.
     """
     remedy = "use the configuration that the checkpoint was trained with"
     for name in sorted({*expected, *arrays}):

@@ -1,8 +1,9 @@
-"""The files of one checkpoint folder: written with checksums, believed only if they match.
+"""The files of one checkpoint folder: written with checksums, believed only if these match.
 
-Invariant: whatever lies in a folder, reading it either returns what was saved there or raises
-`Damaged`; nothing in it is executed. Memory stays in proportion to what is there: arrays are not
-compressed and each is read once (`arrays.py`), and the texts have bounds, which saving keeps too.
+Invariant: whatever lies in a folder, reading the folder either returns what was saved there or
+raises `Damaged`; nothing in a file is executed. Memory stays in proportion to the files: arrays are
+not compressed and each is read once (`arrays.py`), and JSON files have a largest size, which saving
+keeps to.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from dreamer_jax.runtime.saving.arrays import Choose, Header, read_arrays
 from dreamer_jax.runtime.saving.host_state import decode, names
 
 FORMAT = 2
-# A replay of five million records names some 10,000 blocks in 2 MB; JSON takes up to twenty times
-# its size in memory.
+# The manifest of a replay of five million records names some 10,000 blocks in 2 MB. JSON takes up
+# to twenty times the size of its file in memory.
 TEXT_BYTES = 2**26
-HOST_ARRAY_BYTES = 2**30  # the largest: open episodes, last observations, snapshots of simulators
+HOST_ARRAY_BYTES = 2**30  # of one array: open episodes, last observations, simulator snapshots
 
 Host = dict[str, Any]
 
 
 class Checkpoint(NamedTuple):
-    """What `Checkpointer.load` returns."""
+    """A checkpoint in memory, as `Checkpointer.load` returns it."""
 
     arrays: dict[str, np.ndarray]
     host: Host
@@ -45,7 +46,7 @@ def write_json(path: Path, document: Host) -> None:
     """Write JSON and flush it to the disk.
 
     Raises:
-        ValueError: If it is longer than `read_json` reads.
+        ValueError: If the file would be longer than `read_json` reads.
     """
     content = json.dumps(document).encode()
     if len(content) > TEXT_BYTES:
@@ -58,8 +59,8 @@ def read_json(path: Path) -> Any:
     """Return what `write_json` wrote.
 
     Raises:
-        Damaged: If it is longer than that may be.
-        OSError, ValueError, RecursionError: If it cannot be read.
+        Damaged: If the file is longer than `write_json` writes.
+        OSError, ValueError, RecursionError: If the file cannot be read.
     """
     if path.stat().st_size > TEXT_BYTES:
         raise Damaged(f"{path.name} is longer than {TEXT_BYTES:,} bytes")
@@ -73,7 +74,7 @@ def _digest(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write format version, sizes and checksums of the files there."""
+    """Write the manifest: format version, and size and checksum of every file in the folder."""
     files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
     write_json(folder / "manifest.json", {"format": FORMAT, "files": files})
 
@@ -82,13 +83,13 @@ def read_folder(folder: Path, step: int, choose: Choose | None = None) -> Checkp
     """Return a checkpoint that matches its manifest.
 
     Args:
-        folder: Where it lies.
-        step: Its gradient steps.
+        folder: Folder of the checkpoint.
+        step: Gradient steps of the checkpoint.
         choose: As for `read_arrays`, of the device state.
 
     Raises:
-        Damaged: If it does not, or was not written by this program, whatever the readers then say.
-        UserError: What `choose` raises.
+        Damaged: If a file does not match, or cannot be read for whatever reason.
+        UserError: If `choose` raises it.
     """
     try:
         _verify(folder)
@@ -100,7 +101,7 @@ def read_folder(folder: Path, step: int, choose: Choose | None = None) -> Checkp
 
 
 def _verify(folder: Path) -> None:
-    """Raise Damaged unless every file is what the manifest says."""
+    """Raise Damaged unless every file has the size and checksum that the manifest says."""
     try:
         manifest = read_json(folder / "manifest.json")
         version, files = manifest["format"], dict(manifest["files"])
@@ -116,11 +117,11 @@ def _verify(folder: Path) -> None:
 
 
 def read_host(folder: Path) -> Host:
-    """Return the host state of a folder, unverified.
+    """Return the host state of a folder, without comparing checksums.
 
     Raises:
-        Damaged: If it is larger than a host state may be.
-        Exception: What the readers raise for damage.
+        Damaged: If the host state is larger than one may be.
+        Exception: Errors of the readers for damage.
     """
     document = read_json(folder / "host.json")
     needed = list(names(document))
@@ -137,10 +138,10 @@ def read_host(folder: Path) -> Host:
 
 
 def check_host(arrays: Mapping[str, np.ndarray]) -> None:
-    """Check that `read_host` will read these arrays.
+    """Check that no array is larger than `read_host` reads.
 
     Raises:
-        ValueError: If one is too large.
+        ValueError: If an array is too large.
     """
     for array in arrays.values():
         if array.nbytes > HOST_ARRAY_BYTES:

@@ -1,9 +1,10 @@
-"""What a skipped update leaves behind: files to repeat it from, and in the end a stop.
+"""What a skipped update leaves behind: files to repeat the update from, and in the end a stop.
 
-The step skips an update whose loss or gradients are not finite (`optim.keep_unless_finite`), and
-the learner keeps its latents out of replay. The first one is written down whole: state, carry and
-batch as they went in. Single ones may be bad luck; a run of them is a fault that more of the same
-cannot mend, so it ends the training and leaves the checkpoints alone.
+The train step skips an update whose loss or gradients are not finite (`optim.keep_unless_finite`),
+and the learner keeps the latents of this update out of replay. The first skipped update is written
+to files: state, carry and batch, as they went in. A single skipped update may be bad luck. Many in
+a row are a fault that more updates cannot mend: they end the training, and leave the checkpoints
+alone.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ LOSS, GRADIENT = "loss/", "opt/grad_norm/"
 
 
 class Skip(NamedTuple):
-    """An update that changed nothing."""
+    """A skipped update: one that changed nothing."""
 
-    grad_steps: int  # updates before it
-    total: int  # skipped so far, this one included
-    in_a_row: int  # up to this one
+    grad_steps: int  # updates before this one
+    total: int  # skipped updates of the run, this one included
+    in_a_row: int  # skipped updates without a good one between them, this one included
     metrics: Mapping[str, float]
     inputs: Callable[[], Mapping[str, np.ndarray]]  # `state/…`, `carry/…`, `batch/…` if known
 
 
 class Diagnosis:
-    """Takes the skipped updates of a run.
+    """Receives the skipped updates of a run, and writes files about the first one.
 
     Args:
-        directory: Gets the files; made with the first.
-        limit: Skipped updates in a row that end the run; 0: none do.
+        directory: Where the files go; made with the first file.
+        limit: Number of skipped updates in a row that ends the run; 0: no number does.
         say: Receives one-line messages.
     """
 
@@ -44,10 +45,10 @@ class Diagnosis:
         self._directory, self._limit, self._say = directory, limit, say
 
     def __call__(self, skip: Skip) -> None:
-        """Write the first one down, and stop where there are too many.
+        """Write files about the first skipped update; stop the run after too many in a row.
 
         Raises:
-            RunFault: If this is the last one allowed in a row; says what was not finite.
+            RunFault: If `limit` updates in a row were skipped; says what was not finite.
         """
         if skip.total == 1:
             self._say(f"update {skip.grad_steps} skipped: {summary(skip.metrics)}")
@@ -77,7 +78,7 @@ class Diagnosis:
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-    """Return which losses and whose gradients were not finite, in words."""
+    """Return in words which losses, and the gradients of which modules, were not finite."""
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
     parts = {
         "losses": [name.removeprefix(LOSS) for name in bad if name.startswith(LOSS)],
@@ -88,7 +89,7 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 def culprits(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Return one phrase for each input that is not finite, with the share of its values."""
+    """Return a phrase for each input with values that are not finite: how many of how many."""
     found = []
     for name, array in _numbers(arrays):
         if count := int((~np.isfinite(array)).sum()):
@@ -97,7 +98,7 @@ def culprits(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def largest(array: np.ndarray) -> float:
-    """Return the largest finite magnitude, 0 where there is none."""
+    """Return the largest finite magnitude in an array, 0 if no value is finite."""
     finite = array[np.isfinite(array)]
     return float(np.abs(finite).max(initial=0.0))
 

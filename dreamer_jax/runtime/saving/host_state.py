@@ -1,9 +1,10 @@
 """Host state as JSON that may hold arrays, without pickle.
 
-A host state is JSON: string keys, numbers, strings, None, lists, dicts (tuples come back as
-lists). An array, NumPy scalar or bytes object is replaced by `{"__array__": i}`,
-`{"__scalar__": i}` or `{"__bytes__": i}`, where `i` names its array in the file beside the JSON.
-Each array is named once.
+The host state is everything in a checkpoint that is not an array of the device state: counters,
+random generators, environments, the replay manifest. Its JSON form has string keys, numbers,
+strings, None, lists and dicts (tuples come back as lists). For an array, NumPy scalar or bytes
+object it has `{"__array__": i}`, `{"__scalar__": i}` or `{"__bytes__": i}`: `i` names an array in
+the file beside the JSON. Each array is named once.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ _TAGS = ("__array__", "__scalar__", "__bytes__")
 def encode(
     state: Any, arrays: dict[str, np.ndarray] | None = None
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Return the JSON form of a host state and the arrays it names, all of them copies.
+    """Return the JSON form of a host state, and copies of the arrays that the JSON names.
 
     Args:
-        state: Host state as the module header describes it.
-        arrays: Arrays already named by another part of the same document; the result extends them.
+        state: Host state, as the module docstring describes it.
+        arrays: Arrays that another part of the same document names; they are part of the result.
 
     Raises:
         TypeError: For a value or key that would not come back as it was.
@@ -57,7 +58,7 @@ def encode(
 
 
 def decode(document: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Return the host state that `encode` was given."""
+    """Return the host state that `encode` made this document and these arrays of."""
     if isinstance(document, list):
         return [decode(item, arrays) for item in document]
     if not isinstance(document, dict):
@@ -74,7 +75,7 @@ def decode(document: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def names(document: Any) -> Iterator[str]:
-    """Yield the names of the arrays that a document needs, as often as it names them."""
+    """Yield the names of the arrays that a document needs, each as often as it occurs."""
     if isinstance(document, list):
         for item in document:
             yield from names(item)

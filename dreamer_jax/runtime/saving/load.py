@@ -1,7 +1,7 @@
-"""A trained agent from its run directory, for evaluation and for use in Python.
+"""Loading a trained agent from its run directory, for evaluation and for use in Python.
 
-A run directory may come from somebody else. Nothing that its files name is imported or called,
-unless it is a part of this package or whoever loads it says `trust` (docs/security.md).
+A run directory may come from somebody else. Code that its files name is not imported or called,
+unless the code is a part of this package, or the caller says `trust` (docs/security.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRUST = "if you wrote it or trust who did, say --trust, or trust=True in Python"
 
 
 class Saved(NamedTuple):
-    """Config, compiled functions and parameters of a checkpoint."""
+    """An agent out of a checkpoint: its config, compiled functions and parameters."""
 
     config: ConfigDict
     compiled: Compiled
@@ -40,14 +40,14 @@ class Saved(NamedTuple):
         """Make environments of the task that the agent was trained on; see `make_envs`.
 
         Args:
-            number: How many.
-            seed: Of the run.
+            number: Number of environments.
+            seed: Seed of the episodes.
             process: Stands for the index of a process in the seeds of episodes.
             watched: Whether `render` will be called.
-            task: Named by whoever calls, who thereby trusts it; "": that of the run.
+            task: A task that the caller names, and thereby trusts; "": the task of the run.
 
         Raises:
-            UserError: If the task of the run names code that nobody trusts.
+            UserError: If the task of the run names code, and the caller did not say `trust`.
         """
         config = ConfigDict(self.config.to_dict())
         config.task = task or config.task
@@ -61,16 +61,16 @@ class Saved(NamedTuple):
 
 
 def load_saved(logdir: Path, step: int | None = None, *, trust: bool = False) -> Saved:
-    """Load a checkpoint without its replay and without a simulator; changes nothing on disk.
+    """Load the agent of a checkpoint, without replay and simulator; changes nothing on disk.
 
     Args:
         logdir: Directory of the run.
         step: Grad steps of the checkpoint; None for the newest whole one.
-        trust: Whether code that the run's files name may be imported.
+        trust: Whether code that the files of the run name may be imported.
 
     Raises:
-        UserError: If there is no run or no whole checkpoint, it does not fit its config, or the
-            config names code that nobody trusts.
+        UserError: If there is no run or no whole checkpoint, if the checkpoint does not fit the
+            config, or if the config names code and `trust` is false.
     """
     rundir = RunDir(logdir)
     config = ConfigDict(read_config(rundir))

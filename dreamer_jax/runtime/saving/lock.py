@@ -1,7 +1,8 @@
-"""One run per directory: an advisory lock of the operating system on `<logdir>/.lock`.
+"""The lock that keeps a second run out of a directory: an advisory lock on `<logdir>/.lock`.
 
-The system drops the lock with its process, however that ends, so a lock file left behind is no
-obstacle; it is never deleted, because that would let two runs hold two files of one name.
+The operating system drops the lock when the process ends, however it ends, so a lock file that is
+left behind is no obstacle. The lock file is never deleted: otherwise two runs could hold two files
+of this name.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from dreamer_jax.errors import UserError
 
 
 class RunLock:
-    """Holds `logdir` until `release`, the end of a `with` block, or the end of the process.
+    """The lock of a directory, held until `release`, the end of a `with` block, or of the process.
 
     Args:
         logdir: Directory of the run; made if it is missing.
 
     Raises:
-        UserError: If another run holds it, or it cannot be made or written.
+        UserError: If another run holds the directory, or the directory cannot be made or written.
     """
 
     def __init__(self, logdir: Path) -> None:
@@ -46,7 +47,7 @@ class RunLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let others in; a second call does nothing."""
+        """Let other runs in; a second call does nothing."""
         self._file.close()
 
     def __enter__(self) -> Self:

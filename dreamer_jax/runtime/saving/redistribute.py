@@ -1,8 +1,14 @@
-"""A checkpoint of several processes: one part each, of one step, complete only together.
+"""Checkpoints of a run of several processes: one per process and step, whole only together.
 
-Process 0 writes the train state and its own part where a single process writes everything; the
-others keep theirs in folders of their own (`RunDir.part`). Another number of processes deals the
-environments anew: those of all parts in order are numbered from 0, and process i takes its share.
+Every process saves its environments and its replay. Process 0 saves in the run directory, as a
+single process does, and adds the train state for all. The other processes save in folders of their
+own (`RunDir.part`). The checkpoints of all processes for one step together are the checkpoint of
+the run.
+
+A run may continue with another number of processes. The environments are then dealt anew: the
+environments of the first saved process come first, those of the second follow, and so on. In this
+order the environments are numbered from 0. Each process of the continued run takes an equal number
+of consecutive environments: process 0 the first ones, process 1 the next ones.
 """
 
 from __future__ import annotations
@@ -26,14 +32,14 @@ from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.source import Source, State
 
-SHARED = ("state/", "acting/")  # arrays that process 0 writes for all
+SHARED = ("state/", "acting/")  # groups of arrays that process 0 saves for all processes
 
 
 def own_share(config: ConfigDict, processes: int) -> ConfigDict:
-    """Return the config with one process's share of environments, rows, records and steps.
+    """Return the config of one process: with its share of environments, rows, records, steps.
 
     Raises:
-        UserError: If environments or rows cannot be dealt evenly.
+        UserError: If environments or rows cannot be dealt evenly to the processes.
     """
     share = ConfigDict(config.to_dict())
     for key in ("envs", "batch_size"):
@@ -51,73 +57,76 @@ def own_share(config: ConfigDict, processes: int) -> ConfigDict:
 def load_parts(
     rundir: RunDir, exchange: Exchange, warn: Callable[[str], None]
 ) -> Iterator[list[Checkpoint]]:
-    """Yield all parts of whole checkpoints, newest first; the same to all processes.
+    """Yield, newest first, the whole checkpoints of the run, each as the list of all processes'.
+
+    Every process yields the same lists. Each is in the order of the processes that saved.
 
     Args:
-        rundir: On a file system that all processes share.
-        exchange: `Compiled.exchange`; all processes must ask for the next one together.
-        warn: Receives messages about what was skipped.
+        rundir: Run directory, on a file system that all processes share.
+        exchange: `Compiled.exchange`; all processes must ask for the next list together.
+        warn: Receives messages about checkpoints that were skipped.
     """
     found = _candidates(rundir, warn)
-    parts = next(found, None)
+    saved = next(found, None)
     while True:
-        said = exchange(parts[0].step + 1 if parts else 0)[:, 0]
-        if said.min() < said.max():  # some cannot read what others can
-            while parts and parts[0].step >= said.min():
-                parts = next(found, None)
-        elif parts is None:
+        steps = exchange(saved[0].step + 1 if saved else 0)[:, 0]
+        if steps.min() < steps.max():  # some processes cannot read what others can
+            while saved and saved[0].step >= steps.min():
+                saved = next(found, None)
+        elif saved is None:
             return
         else:
-            yield parts
-            parts = next(found, None)
+            yield saved
+            saved = next(found, None)
 
 
 def _candidates(rundir: RunDir, warn: Callable[[str], None]) -> Iterator[list[Checkpoint]]:
+    """Yield, newest first, the checkpoints of the run that this process finds whole."""
     for first in Checkpointer(rundir.checkpoints, keep=1, warn=warn).candidates():
-        parts = [first]
+        saved = [first]
         for process in range(1, first.host.get("processes", 1)):
             folder = rundir.part(process).checkpoints
-            part = next(Checkpointer(folder, keep=1, warn=warn).candidates(first.step), None)
-            if part is None:
+            other = next(Checkpointer(folder, keep=1, warn=warn).candidates(first.step), None)
+            if other is None:
                 warn(f"skipped checkpoint {first.step}: the part of process {process} is missing")
                 break
-            parts.append(part)
+            saved.append(other)
         else:
-            yield parts
+            yield saved
 
 
 def deal_learner(
-    found: Sequence[Checkpoint], own: Mapping[str, np.ndarray], process: int, processes: int
+    found: Sequence[Checkpoint], present: Mapping[str, np.ndarray], process: int, processes: int
 ) -> State:
-    """Return what `load_state` of this process's learner takes.
+    """Return the state that the learner of this process is to load.
 
     Args:
-        found: The checkpoint's part of every process that saved it.
-        own: Arrays of the learner as it is.
-        process: Which process this is.
-        processes: How many there are now.
+        found: The checkpoints of all processes that saved, in order.
+        present: Arrays of the learner before loading.
+        process: Index of this process.
+        processes: Number of processes now.
     """
     shared = {k: v for k, v in found[0].arrays.items() if k.startswith(SHARED)}
     if len(found) == processes:
-        part = found[process]
-        arrays = {k: v for k, v in part.arrays.items() if not k.startswith("policy_")}
-        return shared | arrays, part.host["learner"]
-    # Rows do not continue those of the batch before, so a new carry is as good.
-    carry = {k: v for k, v in own.items() if k.startswith("train_carry/")}
+        saved = found[process]
+        arrays = {k: v for k, v in saved.arrays.items() if not k.startswith("policy_")}
+        return shared | arrays, saved.host["learner"]
+    # The rows of the next batch do not continue the batch before, so a fresh carry is as good.
+    carry = {k: v for k, v in present.items() if k.startswith("train_carry/")}
     learner = {k: v for k, v in found[0].host["learner"].items() if k != "pending"}
-    # Only the sum over processes has a meaning.
-    dropped = sum(part.host["learner"]["dropped"] for part in found)
+    # Only the sum over all processes has a meaning: process 0 takes it.
+    dropped = sum(saved.host["learner"]["dropped"] for saved in found)
     learner["dropped"] = 0 if process else dropped
     return shared | carry, learner
 
 
 def deal_source(found: Sequence[Checkpoint], source: Source, process: int, processes: int) -> State:
-    """Return what `load_state` of this process's source takes; arguments as of `deal_learner`."""
+    """Return the state that the source of this process is to load; see `deal_learner`."""
     if len(found) == processes:
         return found[process].arrays, found[process].host["source"]
     states = [
-        ({k: v for k, v in part.arrays.items() if k.startswith("policy_")}, part.host["source"])
-        for part in found
+        ({k: v for k, v in saved.arrays.items() if k.startswith("policy_")}, saved.host["source"])
+        for saved in found
     ]
     return source.deal(states, process)
 
@@ -130,18 +139,19 @@ def load_replay(
     processes: int,
     share: Callable[[bytes], list[bytes]],
 ) -> tuple[int, str]:
-    """Fill a process's replay from all parts, or leave all replays empty where one is damaged.
+    """Fill the replay of this process; leave the replays of all processes empty if one is damaged.
 
     Args:
-        replay: Empty.
-        found: All parts.
-        rundir: On a file system that all processes share.
-        process: Which process this is.
-        processes: How many there are now.
+        replay: An empty replay.
+        found: The checkpoints of all processes that saved, in order.
+        rundir: Run directory, on a file system that all processes share.
+        process: Index of this process.
+        processes: Number of processes now.
         share: `Compiled.share`; all processes must call this together.
 
     Returns:
-        How many latents found no record here, and what is damaged anywhere.
+        The number of latents that found no record in this replay, and the damage found by any
+        process, in words.
 
     Raises:
         UserError: As `Replay.restore` does.
@@ -160,15 +170,15 @@ def load_replay(
 def _fill(
     replay: Replay, found: Sequence[Checkpoint], rundir: RunDir, process: int, processes: int
 ) -> int:
-    """Fill a process's replay from all parts; return how many latents found no record."""
-    manifests = [part.host["replay"] for part in found]
+    """Fill the replay of this process; return how many latents found no record."""
+    manifests = [saved.host["replay"] for saved in found]
     if len(found) == processes:
         replay.restore(rundir.part(process).replay, manifests[process])
         return 0
     streams = len(replay.state()["count"])
-    parts = [(rundir.part(p).replay, each) for p, each in enumerate(manifests)]
-    restore_dealt(replay, parts, process * streams, streams)
+    replays = [(rundir.part(i).replay, manifest) for i, manifest in enumerate(manifests)]
+    restore_dealt(replay, replays, process * streams, streams)
     counts = [len(manifest["state"]["count"]) for manifest in manifests]
     nothing: dict[str, Any] = {"slots": [[], []], "latents": {}}
-    pending = [part.host["learner"].get("pending", nothing) for part in found]
+    pending = [saved.host["learner"].get("pending", nothing) for saved in found]
     return write_back_dealt(replay, pending, owned(counts, process * streams, streams))

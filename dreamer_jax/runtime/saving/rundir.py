@@ -1,4 +1,4 @@
-"""The run directory: what lies where, and that a run continues only under its own config."""
+"""The run directory: which file lies where; and the rule that a run keeps its config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dreamer_jax.errors import UserError
 from dreamer_jax.files import replacing
 from dreamer_jax.types import Space, Spaces
 
-# Changing these does not change what an update computes, so a resumed run may.
+# Options that a resumed run may change: they do not change what an update computes.
 FREE = (
     "steps",
     "debug_nans",
@@ -34,68 +34,68 @@ class RunDir(NamedTuple):
 
     @property
     def config(self) -> Path:
-        """The complete config as JSON."""
+        """The file with the complete config as JSON."""
         return self.root / "config.json"
 
     @property
     def spaces(self) -> Path:
-        """Observation and action spaces as JSON, so that an agent acts without its simulator."""
+        """The file with the spaces as JSON, so that an agent acts without its simulator."""
         return self.root / "spaces.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object per line."""
+        """The file of metrics, one JSON object per line."""
         return self.root / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """One folder per checkpoint."""
+        """The folder of checkpoints, each a folder itself."""
         return self.root / "checkpoints"
 
     @property
     def replay(self) -> Path:
-        """Blocks shared by all checkpoints."""
+        """The folder of replay blocks, which all checkpoints share."""
         return self.root / "replay"
 
     def part(self, process: int) -> RunDir:
-        """Return where a process of a run keeps what is its own: environments and replay."""
+        """Return the directory in which a process keeps its own environments and replay."""
         return self if process == 0 else RunDir(self.root / f"process{process:03d}")
 
     @property
     def diagnosis(self) -> Path:
-        """State and batch of an update that was not finite."""
+        """The folder with state and batch of an update that was not finite."""
         return self.root / "diagnosis"
 
     @property
     def trace(self) -> Path:
-        """Profiler traces."""
+        """The folder of profiler traces."""
         return self.root / "trace"
 
     @property
     def media(self) -> Path:
-        """Pictures and videos."""
+        """The folder of pictures and videos."""
         return self.root / "media"
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """Yield `key: old → new` for every leaf that differs between two nested configs."""
     for key in sorted({*old, *new}):
-        name, ours, theirs = f"{path}{key}", new.get(key), old.get(key)
-        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-            yield from differences(theirs, ours, f"{name}.")
-        elif ours != theirs:
-            yield f"{name}: {theirs!r} → {ours!r}"
+        name, after, before = f"{path}{key}", new.get(key), old.get(key)
+        if isinstance(after, Mapping) and isinstance(before, Mapping):
+            yield from differences(before, after, f"{name}.")
+        elif after != before:
+            yield f"{name}: {before!r} → {after!r}"
 
 
 def check_config(rundir: RunDir, config: Mapping[str, Any]) -> None:
-    """Check that the directory holds no run, or one with the same config; changes nothing.
+    """Check that a directory holds no run, or a run with the same config; changes nothing.
 
     Args:
-        rundir: Need not exist.
+        rundir: Run directory; need not exist.
         config: Plain nested config.
 
     Raises:
-        UserError: If it holds a run with another config; names what differs.
+        UserError: If the directory holds a run with another config; names what differs.
     """
     if not rundir.config.exists():
         return
@@ -109,15 +109,15 @@ def check_config(rundir: RunDir, config: Mapping[str, Any]) -> None:
 
 
 def claim(rundir: RunDir, config: Mapping[str, Any], spaces: Spaces) -> None:
-    """Write the config and the spaces of a run.
+    """Write the config and the spaces of a run into its directory.
 
     Args:
-        rundir: Locked by this process.
+        rundir: Run directory, locked by this process.
         config: Plain nested config.
-        spaces: Of its experience.
+        spaces: Spaces of the experience.
 
     Raises:
-        UserError: As `check_config` does, or if it cannot be written.
+        UserError: As `check_config` does, or if a file cannot be written.
     """
     check_config(rundir, config)
     texts = {rundir.spaces: _spaces_table(spaces), rundir.config: config}
@@ -135,7 +135,7 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
     """Return the config of a run.
 
     Raises:
-        UserError: If there is none, or it cannot be read.
+        UserError: If there is no run, or its config cannot be read.
     """
     if not rundir.config.is_file():
         raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
@@ -152,7 +152,7 @@ def read_spaces(rundir: RunDir) -> Spaces:
     """Return the spaces of a run's experience.
 
     Raises:
-        UserError: If there are none, or they cannot be read.
+        UserError: If the file of spaces is missing or cannot be read.
     """
     if not rundir.spaces.is_file():
         raise UserError(f"{rundir.root} lacks spaces.json; start the run once more to write it")
@@ -177,7 +177,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _spaces_table(spaces: Spaces) -> dict[str, Any]:
-    """Return spaces as plain values, the inverse of `_space` for each."""
+    """Return spaces as plain values; `_space` makes each space of its entry again."""
     return {
         name: {
             key: {"dtype": space.dtype.name, "shape": list(space.shape), "classes": space.classes}

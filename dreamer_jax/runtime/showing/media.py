@@ -35,7 +35,7 @@ def without_pictures(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def tile_open_loop(truth: np.ndarray, prediction: np.ndarray, context: int) -> np.ndarray:
-    """Lay out a report's sequences as a video (SPEC 9, Report).
+    """Lay out a report's sequences as a video (docs/algorithm.md 9, Report).
 
     Rows: truth, prediction, error `(prediction − truth + 1)/2`; columns: sequences. Each picture
     has a frame, green in the first `context` steps (observing), red afterwards (imagining).

@@ -201,7 +201,7 @@ def test_a_pole_that_falls_is_terminal():
 
 
 def test_a_time_limit_is_truncation_and_not_termination():
-    """A time limit learnt as a death makes the agent fear the clock (SPEC 6, continue target)."""
+    """A time limit learnt as a death makes the agent fear the clock (docs/algorithm.md 6)."""
     registered = make_env("gymnasium:Pendulum-v1")
     ours = make_env("gymnasium:Pendulum-v1", time_limit=13)
     for env, length in ((registered, 200), (ours, 13)):

@@ -105,7 +105,7 @@ def test_each_problem_is_said_once():
 
 
 def test_missing_values_are_no_fault():
-    """−inf and −1 mark missing values (SPEC 1)."""
+    """−inf and −1 mark missing values (docs/algorithm.md 1)."""
     assert check_env(lambda: Faulty(_set("vector", np.full(5, -np.inf, np.float32)))) == []
     assert check_env(lambda: Faulty(_set("integer", np.int32(-1)))) == []
 

@@ -52,7 +52,7 @@ def test_the_two_protocols_observe_and_act_differently():
 @pytest.mark.parametrize("noops", [0, 30])
 @pytest.mark.parametrize("game", ["pong", "breakout"])
 def test_the_first_frame_is_the_picture_of_the_reset_state(game, noops):
-    """The maintained code's first frame was black until May 2026 (SPEC 10)."""
+    """The maintained code's first frame was black until May 2026 (docs/algorithm.md 10)."""
     env = make_env(f"atari:{game}", noops=noops)
     for seed in range(3):
         image = env.reset(seed)["image"]
@@ -133,7 +133,7 @@ def test_noops_are_drawn_from_the_seed():
 
 
 def test_a_time_limit_is_truncation_and_not_termination():
-    """The maintained code returns `is_last` for `is_terminal` (SPEC 10)."""
+    """The maintained code returns `is_last` for `is_terminal` (docs/algorithm.md 10)."""
     env = make_env("atari:pong", time_limit=21)
     for seed in range(2):
         records = _play(env, env.reset(seed), 100)

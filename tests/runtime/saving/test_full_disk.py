@@ -169,10 +169,10 @@ def test_block_that_cannot_be_read_costs_only_the_newest_checkpoint(tmp_path, ca
     states = []
     for _ in range(2):
         for _ in range(20):
-            training.driver.step(training.learner.acting)
-        training.learner.update()
+            training.parts.source.step(training.learner.acting)
+        training.learner.update("joint")
         training.save(), training.checkpoints.wait()
-        states.append((training.learner.grad_steps, training.driver.policy_steps))
+        states.append((training.learner.grad_steps, training.parts.source.policy_steps))
     training.close()
     new, old = list(Checkpointer(tmp_path / "checkpoints", keep=1).candidates())[:2]
     kept = {block["file"] for block in old.host["replay"]["blocks"]}
@@ -181,7 +181,7 @@ def test_block_that_cannot_be_read_costs_only_the_newest_checkpoint(tmp_path, ca
     (tmp_path / "replay" / unread).mkdir()
     again = make_training(tiny_run(CARTPOLE), tmp_path)
     assert again.restore()
-    assert (again.learner.grad_steps, again.driver.policy_steps) == states[0]
+    assert (again.learner.grad_steps, again.parts.source.policy_steps) == states[0]
     again.close()
     said = capsys.readouterr().out
     assert f"checkpoint {new.step} cannot be continued: replay block " in said
