@@ -24,6 +24,7 @@ from dreamer_jax.types import (
     Carry,
     Columns,
     Latent,
+    ModuleParams,
     Observed,
     Params,
     Replayed,
@@ -71,7 +72,7 @@ class Agent(NamedTuple):
         memory = self.behaviors[self.acts].initial_memory(batch)
         return self.initial_carry(batch)._replace(memory=memory)
 
-    def acting_params(self, state: TrainState) -> dict[str, Any]:
+    def acting_params(self, state: TrainState) -> dict[str, ModuleParams]:
         """Return the parameters that `policy` reads, under the names that it knows them by."""
         params = self._view(self.acts, state.params)
         return {name: params[name] for name in self._acting}
@@ -169,7 +170,7 @@ class Agent(NamedTuple):
 
     def train(
         self, phase: str, state: TrainState, carry: Carry, replayed: Replayed, key: jax.Array
-    ) -> tuple[TrainState, dict[str, Any], Carry, Columns, Metrics]:
+    ) -> tuple[TrainState, dict[str, ModuleParams], Carry, Columns, Metrics]:
         """Do one update of what a phase trains, or none where loss or gradients are not finite.
 
         A skipped update leaves state and carry as they were but for `grad_steps`, which names
@@ -258,7 +259,7 @@ class Agent(NamedTuple):
     def _acting(self) -> tuple[str, ...]:
         return ("encoder", "dynamics", *self.behaviors[self.acts].acting)
 
-    def _view(self, behavior: str, params: Params) -> dict[str, Any]:
+    def _view(self, behavior: str, params: Params) -> dict[str, ModuleParams]:
         """Return all entries, those of a behaviour under the names that it gives them itself."""
         own = self.behaviors[behavior].modules
         return {**params, **{name: params[_prefix(behavior) + name] for name in own}}
@@ -280,7 +281,7 @@ def _check_scales(losses: Iterable[str], scales: Iterable[str]) -> None:
         raise ValueError(f"losses {sorted(losses)} but scales {sorted(scales)}")
 
 
-def _optimizer_metrics(grads: Any, updates: Any, params: Any) -> Metrics:
+def _optimizer_metrics(grads: Params, updates: Params, params: Params) -> Metrics:
     """Return norms; `params` before the update, of which clipping needs the same ones."""
     count = sum(x.size for x in jax.tree.leaves(params))
     grad_norm = optax.tree.norm(grads)

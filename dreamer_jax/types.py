@@ -39,7 +39,9 @@ Latent = Any  # [..., *] state of the latent dynamics; every leaf has the leadin
 Noise = Any  # [..., *] numbers drawn outside a scan, for samples taken inside
 Memory = Any  # [E, ...] what a behaviour remembers from step to step
 Aux = Any  # what a behaviour keeps beside its parameters: slow copies, running statistics
-Params = Mapping[str, Any]  # entry -> Linen parameters, float32
+ModuleParams = Any  # parameters of one entry, float32
+Params = Mapping[str, ModuleParams]  # by entry
+Tree = Any  # any tree of arrays
 
 # Latents as replay stores them: one column per name.
 Columns = dict[str, Array]
@@ -138,7 +140,7 @@ class Observed(NamedTuple):
 class TrainState(NamedTuple):
     """Everything an update changes. Keyed by name, so another module is another entry."""
 
-    params: dict[str, Any]  # entry -> Linen parameters, float32
+    params: dict[str, ModuleParams]  # by entry
     aux: dict[str, Aux]  # behaviour -> slow copies and running statistics
     opt: dict[str, Any]  # phase -> optax state over the entries that it trains
     grad_steps: Array  # [] int32 updates done, of all phases

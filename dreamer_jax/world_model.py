@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import chex
 import jax
@@ -19,7 +18,7 @@ from dreamer_jax.dynamics.protocol import Dynamics
 from dreamer_jax.heads.protocol import Head, Objective, Prediction
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.rows import RowMap, all_rows
-from dreamer_jax.types import Batch, Latent, Noise, Observed, Params, Space, Spaces
+from dreamer_jax.types import Batch, Latent, ModuleParams, Noise, Observed, Params, Space, Spaces
 
 Losses = dict[str, jax.Array]  # by name, each [B, T]
 Target = Callable[[Batch], jax.Array]  # what a head learns to predict of every record
@@ -63,7 +62,7 @@ class WorldModel:
         made = (objective.losses_made for objective in self.objectives.values())
         return (*self.dynamics.losses_made, *(n for names in made for n in names), *self.heads)
 
-    def init(self, key: jax.Array) -> dict[str, Any]:
+    def init(self, key: jax.Array) -> dict[str, ModuleParams]:
         """Return fresh parameters of all modules."""
         encoder_key, dynamics_key, *keys = jax.random.split(key, len(self.modules))
         obs = {k: jnp.zeros((1, *s.shape), s.dtype) for k, s in self.spaces.obs.items()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ from dreamer_jax.ops.percentile import (
 )
 from dreamer_jax.ops.returns import lambda_returns, survival_weight
 from dreamer_jax.ops.spread import Spread, merge_leading
-from dreamer_jax.types import Batch, Latent, Memory, Observed, Params
+from dreamer_jax.types import Batch, Latent, Memory, ModuleParams, Observed, Params
 from dreamer_jax.world_model import WorldModel
 
 Metrics = dict[str, jax.Array]
@@ -48,7 +48,7 @@ sg = jax.lax.stop_gradient
 class Kept(NamedTuple):
     """What actor and critic keep beside their parameters."""
 
-    slow_critic: Any  # moving average of the critic's parameters
+    slow_critic: ModuleParams  # moving average of the critic's parameters
     stats: ReturnStats  # moving percentiles of returns
 
 
@@ -99,7 +99,7 @@ class ActorCritic:
     acting = ("actor",)
     losses_made = ("actor", "critic", "replay_critic")
 
-    def init(self, key: jax.Array, feat: jax.Array) -> tuple[dict[str, Any], Kept]:
+    def init(self, key: jax.Array, feat: jax.Array) -> tuple[dict[str, ModuleParams], Kept]:
         """Return fresh parameters; the slow critic is a copy of the critic."""
         actor_key, critic_key = jax.random.split(key)
         params = {
@@ -166,12 +166,12 @@ class ActorCritic:
         judged = self._judge(params, aux, imagined)
         targets, stats, metrics = self.targets(aux.stats, imagined, judged)
 
-        def actor(params: Any, targets: Targets) -> tuple[jax.Array, dict[str, jax.Array]]:
+        def actor(params: ModuleParams, targets: Targets) -> tuple[jax.Array, dict[str, jax.Array]]:
             policy = self.actor(params, targets.feat)
             entropy = {key: policy.entropy(key) for key in self.actor.spaces}
             return actor_loss(self.actor_loss, policy, targets, self.entropy_scale), entropy
 
-        def critic(params: Any, targets: Targets) -> tuple[jax.Array, None]:
+        def critic(params: ModuleParams, targets: Targets) -> tuple[jax.Array, None]:
             value = self.critic(params, targets.feat)
             return critic_loss(value, targets, self.slow_regularizer), None
 
@@ -217,7 +217,11 @@ class ActorCritic:
         return targets, stats, metrics
 
     def replay_loss(
-        self, critics: tuple[Any, Any], feat: jax.Array, batch: Batch, boot: jax.Array
+        self,
+        critics: tuple[ModuleParams, ModuleParams],
+        feat: jax.Array,
+        batch: Batch,
+        boot: jax.Array,
     ) -> jax.Array:
         """Return the critic's loss on replayed states `[B, T − 1]`, 0 where an episode ends.
 

@@ -14,7 +14,7 @@ from flax import linen as nn
 from dreamer_jax.distributions import ActionDistribution, Sampler, action_noise
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.rows import RowMap, all_rows
-from dreamer_jax.types import Latent, Noise, Params, Space
+from dreamer_jax.types import Latent, ModuleParams, Noise, Params, Space
 from dreamer_jax.world_model import WorldModel, encode_action
 
 
@@ -33,7 +33,7 @@ class Actor(NamedTuple):
     spaces: dict[str, Space]
     unimix: float
 
-    def __call__(self, params: Any, feat: jax.Array) -> ActionDistribution:
+    def __call__(self, params: ModuleParams, feat: jax.Array) -> ActionDistribution:
         """Return the action distribution in states `[..., F]`."""
         return ActionDistribution(forward(self.module, params, feat), self.spaces, self.unimix)
 

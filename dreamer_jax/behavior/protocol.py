@@ -8,11 +8,11 @@ Entries of the world model and of other behaviours are read by the names that th
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
-from dreamer_jax.types import Aux, Batch, Latent, Memory, Observed, Params
+from dreamer_jax.types import Aux, Batch, Latent, Memory, ModuleParams, Observed, Params
 
 Actions = dict[str, jax.Array]  # [E, *shape] by key
 
@@ -35,7 +35,7 @@ class Behavior(Protocol):
     @property
     def losses_made(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def init(self, key: jax.Array, feat: jax.Array) -> tuple[dict[str, Any], Aux]:
+    def init(self, key: jax.Array, feat: jax.Array) -> tuple[dict[str, ModuleParams], Aux]:
         """Return fresh parameters by entry for states like `feat [1, F]`, and the first `aux`."""
         ...
 

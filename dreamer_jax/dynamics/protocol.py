@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import jax
 
-from dreamer_jax.types import Columns, Latent, Noise, Space
+from dreamer_jax.types import Columns, Latent, ModuleParams, Noise, Space, Tree
 
 # (latent [N, ...], one step of the inputs) -> (encoded action [N, A], anything to collect)
-Act = Callable[[Latent, Any], tuple[jax.Array, Any]]
+Act = Callable[[Latent, Tree], tuple[jax.Array, Tree]]
 
 
 class Filtered(Protocol):
@@ -46,7 +46,7 @@ class Dynamics(Protocol):
     @property
     def losses_made(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def init(self, key: jax.Array, embed_width: int, action_width: int) -> Any:
+    def init(self, key: jax.Array, embed_width: int, action_width: int) -> ModuleParams:
         """Return fresh parameters."""
         ...
 
@@ -60,7 +60,7 @@ class Dynamics(Protocol):
 
     def observe(
         self,
-        params: Any,
+        params: ModuleParams,
         start: Latent,
         embed: jax.Array,
         action: jax.Array,
@@ -71,8 +71,8 @@ class Dynamics(Protocol):
         ...
 
     def imagine(
-        self, params: Any, start: Latent, act: Act, inputs: Any, noise: Noise
-    ) -> tuple[Latent, Latent, Any]:
+        self, params: ModuleParams, start: Latent, act: Act, inputs: Tree, noise: Noise
+    ) -> tuple[Latent, Latent, Tree]:
         """Roll out under `act`; return latents `[H, N, ...]`, the one after them, and outputs.
 
         Args:
@@ -86,7 +86,7 @@ class Dynamics(Protocol):
         ...
 
     def losses(
-        self, params: Any, filtered: Any
+        self, params: ModuleParams, filtered: Any
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Return losses `[B, T]` by name, and quantities `[B, T]` whose means are metrics.
 

@@ -7,7 +7,7 @@ is computed before the scan, so that a step holds only what the recurrence force
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -25,7 +25,7 @@ from dreamer_jax.ops.categorical import (
     mixed_probs,
     straight_through,
 )
-from dreamer_jax.types import Columns, Space
+from dreamer_jax.types import Columns, ModuleParams, Space, Tree
 
 
 class Latent(NamedTuple):
@@ -65,7 +65,7 @@ class RSSM:
         """The two sides of the KL divergence."""
         return ("dyn", "rep")
 
-    def init(self, key: jax.Array, embed_width: int, action_width: int) -> Any:
+    def init(self, key: jax.Array, embed_width: int, action_width: int) -> ModuleParams:
         """Return fresh parameters."""
         embed, action = jnp.zeros((1, embed_width), self.net.dtype), jnp.zeros((1, action_width))
         return self.net.init(key, embed, action)["params"]
@@ -84,7 +84,7 @@ class RSSM:
 
     def observe(
         self,
-        params: Any,
+        params: ModuleParams,
         start: Latent,
         embed: jax.Array,
         action: jax.Array,
@@ -125,8 +125,8 @@ class RSSM:
         return Filtered(latent, self.feat(latent), post_logits, prior_logits)
 
     def imagine(
-        self, params: Any, start: Latent, act: Act, inputs: Any, noise: jax.Array
-    ) -> tuple[Latent, Latent, Any]:
+        self, params: ModuleParams, start: Latent, act: Act, inputs: Tree, noise: jax.Array
+    ) -> tuple[Latent, Latent, Tree]:
         """Roll out H steps without observations: act, advance, draw from the prior.
 
         Args:
@@ -143,8 +143,8 @@ class RSSM:
         """
 
         def step(
-            carry: tuple[State, Latent], now: tuple[Any, jax.Array]
-        ) -> tuple[tuple[State, Latent], tuple[Latent, Any]]:
+            carry: tuple[State, Latent], now: tuple[Tree, jax.Array]
+        ) -> tuple[tuple[State, Latent], tuple[Latent, Tree]]:
             (state, latent), (given, noise) = carry, now
             action, output = act(latent, given)
             action_part = forward(self.net, params, action, method="action_part")
@@ -158,7 +158,7 @@ class RSSM:
 
     def losses(
         self,
-        params: Any,  # noqa: ARG002
+        params: ModuleParams,  # noqa: ARG002
         filtered: Filtered,
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Return `dyn` and `rep`, equal in value and different in gradient, and entropies.
@@ -205,7 +205,7 @@ class RSSM:
         stoch = jax.nn.one_hot(columns["stoch"], self.net.classes)
         return Latent(columns["deter"].astype(self.net.dtype), stoch.astype(self.net.dtype))
 
-    def _prior_logits(self, params: Any, deter: jax.Array) -> jax.Array:
+    def _prior_logits(self, params: ModuleParams, deter: jax.Array) -> jax.Array:
         """Return prior logits `[..., S, K]` float32, before the uniform mix."""
         return forward(self.net, params, deter, method="prior")
 
@@ -213,7 +213,7 @@ class RSSM:
         return State(to_groups(latent.deter, self.net.blocks), latent.stoch)
 
     def _advance(
-        self, params: Any, state: State, action_part: jax.Array
+        self, params: ModuleParams, state: State, action_part: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Return the next recurrent state, group-major `[G, N, D/G]` and as rows `[N, D]`.
 
@@ -234,6 +234,6 @@ class RSSM:
         return straight_through(index, probs).astype(self.net.dtype)
 
 
-def _swap_time(tree: Any) -> Any:
+def _swap_time(tree: Tree) -> Tree:
     """Turn batch-major `[B, T, ...]` leaves into time-major ones, or back."""
     return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)

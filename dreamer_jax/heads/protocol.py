@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
-from dreamer_jax.types import Batch, Latent, Observed
+from dreamer_jax.types import Batch, Latent, ModuleParams, Observed
 
 
 class Prediction(Protocol):
@@ -24,11 +24,11 @@ class Prediction(Protocol):
 class Head(Protocol):
     """Predicts one thing from model states."""
 
-    def init(self, key: jax.Array, feat: jax.Array) -> Any:
+    def init(self, key: jax.Array, feat: jax.Array) -> ModuleParams:
         """Return fresh parameters for states like `feat [1, F]`."""
         ...
 
-    def __call__(self, params: Any, feat: jax.Array) -> Prediction:
+    def __call__(self, params: ModuleParams, feat: jax.Array) -> Prediction:
         """Return the prediction in states `[..., F]`."""
         ...
 
@@ -45,12 +45,14 @@ class Objective(Protocol):
     @property
     def losses_made(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def init(self, key: jax.Array, latent: Latent, feat: jax.Array, embed: jax.Array) -> Any:
+    def init(
+        self, key: jax.Array, latent: Latent, feat: jax.Array, embed: jax.Array
+    ) -> ModuleParams:
         """Return fresh parameters, given a latent `[1, *]`, its `feat` and an `embed`."""
         ...
 
     def losses(
-        self, params: Any, observed: Observed, batch: Batch
+        self, params: ModuleParams, observed: Observed, batch: Batch
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Return losses `[B, T]` by name, and quantities `[B, T]` whose means are metrics.
 
@@ -61,6 +63,6 @@ class Objective(Protocol):
         """
         ...
 
-    def decode(self, params: Any, latent: Latent) -> dict[str, Prediction]:
+    def decode(self, params: ModuleParams, latent: Latent) -> dict[str, Prediction]:
         """Return predictions of observation keys from latents `[..., *]`; maybe none."""
         ...

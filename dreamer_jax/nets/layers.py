@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dreamer_jax.types import ModuleParams
+
 Dtype = Any
 NORM_EPSILON = 1e-4
 
@@ -35,7 +37,7 @@ def kernel_init(outscale: float = 1.0) -> nn.initializers.Initializer:
     return init
 
 
-def forward(module: nn.Module, params: Any, *args: Any, method: str | None = None) -> Any:
+def forward(module: nn.Module, params: ModuleParams, *args: Any, method: str | None = None) -> Any:
     """Return what a module computes from its parameters; nothing here has other variables."""
     return module.apply({"params": params}, *args, method=method)
 

@@ -7,7 +7,9 @@ knows the devices may thus evaluate them on each device's own rows; `device/mesh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
+
+from dreamer_jax.types import Tree
 
 
 class RowMap(Protocol):
@@ -15,12 +17,12 @@ class RowMap(Protocol):
 
     def __call__(
         self,
-        function: Callable[..., Any],
-        shared: Any,
-        *rows: Any,
+        function: Callable[..., Tree],
+        shared: Tree,
+        *rows: Tree,
         in_axes: tuple[int, ...] | int = 0,
-        out_axes: Any = 0,
-    ) -> Any:
+        out_axes: Tree = 0,
+    ) -> Tree:
         """Return `function(shared, *rows)`.
 
         Args:
@@ -35,11 +37,11 @@ class RowMap(Protocol):
 
 
 def all_rows(
-    function: Callable[..., Any],
-    shared: Any,
-    *rows: Any,
+    function: Callable[..., Tree],
+    shared: Tree,
+    *rows: Tree,
     in_axes: tuple[int, ...] | int = 0,  # noqa: ARG001
-    out_axes: Any = 0,  # noqa: ARG001
-) -> Any:
+    out_axes: Tree = 0,  # noqa: ARG001
+) -> Tree:
     """Evaluate all rows at once, on one device."""
     return function(shared, *rows)

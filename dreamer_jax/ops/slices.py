@@ -7,13 +7,14 @@ Slices are equal: their length is the largest divisor of the number of rows that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from dreamer_jax.types import Tree
 
-def in_slices(function: Callable[..., Any], most: int, *arrays: Any) -> Any:
+
+def in_slices(function: Callable[..., Tree], most: int, *arrays: Tree) -> Tree:
     """Return `function(*arrays)`, evaluated for a few rows of the leading axis at a time.
 
     Nothing but the arrays is kept for the backward pass, which evaluates `function` once more,
@@ -32,8 +33,8 @@ def in_slices(function: Callable[..., Any], most: int, *arrays: Any) -> Any:
 
 
 def mean_at_once(
-    function: Callable[..., tuple[jax.Array, Any]], params: Any, *arrays: Any
-) -> tuple[jax.Array, Any]:
+    function: Callable[..., tuple[jax.Array, Tree]], params: Tree, *arrays: Tree
+) -> tuple[jax.Array, Tree]:
     """Return the means over rows of a loss and of what comes with it, of all rows together.
 
     The special case of `mean_in_slices` in which the arrays receive gradients as well.
@@ -50,8 +51,8 @@ def mean_at_once(
 
 
 def mean_in_slices(
-    function: Callable[..., tuple[jax.Array, Any]], params: Any, *arrays: Any, most: int
-) -> tuple[jax.Array, Any]:
+    function: Callable[..., tuple[jax.Array, Tree]], params: Tree, *arrays: Tree, most: int
+) -> tuple[jax.Array, Tree]:
     """Return the means over rows of a loss and of what comes with it.
 
     A mean's gradient needs only a factor from what follows, so each slice is differentiated
@@ -65,7 +66,7 @@ def mean_in_slices(
     """
     length = len(jax.tree.leaves(arrays)[0])
 
-    def total(params: Any, part: tuple[Any, ...]) -> tuple[jax.Array, Any]:
+    def total(params: Tree, part: tuple[Tree, ...]) -> tuple[jax.Array, Tree]:
         loss, extras = function(params, *part)
         return loss.sum() / length, jax.tree.map(lambda x: x.sum(0) / length, extras)
 
@@ -74,15 +75,15 @@ def mean_in_slices(
         return mean_at_once(function, params, *arrays)
 
     @jax.custom_vjp
-    def mean(params: Any, parts: Any) -> tuple[jax.Array, Any]:
+    def mean(params: Tree, parts: Tree) -> tuple[jax.Array, Tree]:
         return evaluate(params, parts)[0]
 
-    def evaluate(params: Any, parts: Any) -> tuple[tuple[jax.Array, Any], Any]:
-        def one(part: tuple[Any, ...]) -> tuple[tuple[jax.Array, Any], Any]:
+    def evaluate(params: Tree, parts: Tree) -> tuple[tuple[jax.Array, Tree], Tree]:
+        def one(part: tuple[Tree, ...]) -> tuple[tuple[jax.Array, Tree], Tree]:
             values, grads = jax.value_and_grad(total, has_aux=True)(params, part)
             return values, _turn(grads, params)
 
-        def add(sums: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
+        def add(sums: Tree, part: tuple[Tree, ...]) -> tuple[Tree, None]:
             return jax.tree.map(jnp.add, sums, one(part)), None
 
         first = jax.tree.map(lambda x: x[0], parts)
@@ -90,14 +91,14 @@ def mean_in_slices(
         values, grads = jax.lax.scan(add, start, parts)[0]
         return values, _turn(grads, params)
 
-    def backward(grads: Any, cotangents: tuple[jax.Array, Any]) -> tuple[Any, None]:
+    def backward(grads: Tree, cotangents: tuple[jax.Array, Tree]) -> tuple[Tree, None]:
         return jax.tree.map(lambda grad: cotangents[0] * grad, grads), None
 
     mean.defvjp(evaluate, backward)
     return mean(params, _parts(most, arrays))
 
 
-def _turn(grads: Any, params: Any) -> Any:
+def _turn(grads: Tree, params: Tree) -> Tree:
     """Swap the axes of the gradients of tall matrices; twice is the identity.
 
     XLA for CPU multiplies a narrow gradient by a wide input faster than the other way round: 17
@@ -107,7 +108,7 @@ def _turn(grads: Any, params: Any) -> Any:
     return jax.tree.map(lambda grad, x: grad.T if tall(x) else grad, grads, params)
 
 
-def _parts(most: int, arrays: Any) -> Any:
+def _parts(most: int, arrays: Tree) -> Tree:
     """Return `[L, ...]` arrays as `[slices, l, ...]`."""
     length = len(jax.tree.leaves(arrays)[0])
     step = max(size for size in range(1, most + 1) if length % size == 0)

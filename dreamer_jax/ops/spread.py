@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 
 from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.slices import in_slices, mean_at_once, mean_in_slices
+from dreamer_jax.types import Tree
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Spread:
     by_rows: RowMap = all_rows  # how starts and sequences are spread over devices
     slice_rows: int = 0  # imagined states that a function sees at once; 0: all
 
-    def each(self, function: Callable[..., Any], params: Any, *trees: Any) -> Any:
+    def each(self, function: Callable[..., Tree], params: Tree, *trees: Tree) -> Tree:
         """Return the function of every state: trees `[H, N, ...]` to a tree `[H, N, ...]`."""
 
-        def evaluate(params: Any, *trees: Any) -> Any:
+        def evaluate(params: Tree, *trees: Tree) -> Tree:
             lead = jax.tree.leaves(trees)[0].shape[:2]
             out = in_slices(partial(function, params), self.slice_rows, *merge_leading(trees))
             return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
@@ -35,8 +35,8 @@ class Spread:
         return self.by_rows(evaluate, params, *trees, in_axes=1, out_axes=1)
 
     def mean(
-        self, function: Callable[..., Any], params: Any, *trees: Any, attached: bool = False
-    ) -> Any:
+        self, function: Callable[..., Tree], params: Tree, *trees: Tree, attached: bool = False
+    ) -> Tree:
         """Return the means over all states of a loss and of what comes with it.
 
         Args:
@@ -47,12 +47,12 @@ class Spread:
         """
         average = mean_at_once if attached else partial(mean_in_slices, most=self.slice_rows)
 
-        def means(params: Any, *trees: Any) -> Any:
+        def means(params: Tree, *trees: Tree) -> Tree:
             return average(function, params, *merge_leading(trees))
 
         return self.by_rows(means, params, *trees, in_axes=1, out_axes=None)
 
 
-def merge_leading(tree: Any) -> Any:
+def merge_leading(tree: Tree) -> Tree:
     """Merge the two leading axes of every leaf."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
