@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from tiny_run import disk, make_training, tiny_arguments, tiny_run
 
 from dreamer_jax.__main__ import main
 from dreamer_jax.device.compiled import compile_agent, name_arrays
+from dreamer_jax.envs.testing import suite
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.errors import RunFault
 from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
@@ -174,10 +176,7 @@ class Absurd:
 
 def test_absurd_but_finite_numbers_of_an_environment_are_learned_from(tmp_path, monkeypatch):
     """Symlog and two-hot take all that float32 can hold, so that nothing is skipped."""
-    from dreamer_jax.envs.suites import testing
-
-    make: Callable[[], Any] = testing.Counting
-    monkeypatch.setitem(testing._TASKS, "counting", lambda: Absurd(make()))
+    monkeypatch.setitem(suite._TASKS, "counting", lambda: Absurd(Counting()))
     training = make_training(tiny_run(COUNTING, {"train_ratio": 8.0}), tmp_path)
     rows: list[dict[str, float]] = []
     update = training.learner.update
