@@ -151,11 +151,14 @@ def _make_heads(context: Context) -> dict[str, tuple[Head, Target]]:
     # The published heads first: their random numbers must not depend on those that are added.
     for name in (*(n for n in known if n in named), *sorted(named.keys() - known.keys())):
         maker = named[name]
-        made: Any = find_named("head", maker, HEADS)(context, name)
+        make = find_named("head", maker, HEADS)
+        # The makers of published heads know the widths of these alone, and no targets.
+        made: Any = None if maker in HEADS and name not in known else make(context, name)
         if not isinstance(made, tuple) and name not in known:
             raise ValueError(
-                f"config.agent.heads.{name}={maker!r} returned a head without a target; return "
-                "(head, target), where target maps a Batch to an array [B, T, ...]"
+                f"config.agent.heads.{name}={maker!r} gives a head without a target; name a maker "
+                "of your own (module:attribute) and return (head, target), where target maps a "
+                "Batch to an array [B, T, ...]"
             )
         heads[name] = made if isinstance(made, tuple) else (made, known[name])
     if missing := known.keys() - heads.keys():

@@ -12,6 +12,8 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from dreamer_jax.errors import UserError
 
 # Options whose values name code, as dotted names; a section stands for every value in it.
@@ -74,7 +76,7 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
     return found
 
 
-def code_named(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def code_named(config: Mapping[str, Any] | ConfigDict) -> Iterator[tuple[str, str]]:
     """Yield every option of a nested config that names code by its import path, and the path.
 
     The task is not among them: `envs.registry.names_code` knows the suites.
@@ -82,8 +84,10 @@ def code_named(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     Args:
         config: Whole config, plain or not; what is missing names nothing.
     """
+    # A ConfigDict is no Mapping: its sections would all be taken for missing.
+    plain = config.to_dict() if isinstance(config, ConfigDict) else config
     for option in CODE_OPTIONS:
-        value: Any = config
+        value: Any = plain
         for part in option.split("."):
             value = value.get(part, "") if isinstance(value, Mapping) else ""
         for name in _texts(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,10 +24,12 @@ from tiny import (
     tiny_agent,
 )
 
-from dreamer_jax.agent import ACTING, Agent
+from dreamer_jax.agent import MAIN, Agent
 from dreamer_jax.device.compiled import Compiled, Update
-from dreamer_jax.types import Carry, Latent, TrainState
+from dreamer_jax.types import Carry, Columns, TrainState
 
+JOINT = "joint"  # the one phase of the published agent
+ACTING = ("encoder", "dynamics", "actor")
 MODULES = {"encoder", "dynamics", "decoder", "reward", "cont", "actor", "critic"}
 METRICS = {
     *(f"loss/{name}" for name in ("dyn", "rep", "reward", "cont", "actor", "critic")),
@@ -79,7 +82,7 @@ def _run(compiled: Compiled, count: int) -> Run:
     state = compiled.put_state(random_state(compiled.agent))
     first, updates, gone, acting = _host(state), [], [], []
     for _ in range(count):
-        update = compiled.train(state, carry, batch)
+        update = compiled.train(JOINT, state, carry, batch)
         gone += [leaf.is_deleted() for leaf in jax.tree.leaves(state)]
         state = update.state
         acting.append(update.acting)
@@ -103,37 +106,40 @@ def test_the_state_before_training() -> None:
         pairs = zip(*(jax.tree.leaves(s.params[name]) for s in (one, other)), strict=True)
         assert any((x != y).any() for x, y in pairs)
     assert set(one.params) == MODULES
-    _equal(one.slow, {"critic": one.params["critic"]})
-    assert one.stats == {"low": 0, "high": 0}
+    assert set(one.aux) == {MAIN}
+    _equal(one.aux[MAIN].slow_critic, one.params["critic"])
+    assert one.aux[MAIN].stats == {"low": 0, "high": 0}
     assert one.grad_steps == 0
 
 
 def test_train_returns_what_it_promises(run: Run) -> None:
     update, batch = run.updates[0], random_batch(MIXED)
     assert set(update.acting) == set(ACTING)
-    assert update.latents.deter.shape == (B, T, D)
-    assert update.latents.stoch.shape == (B, T, S) and update.latents.stoch.dtype == jnp.uint8
+    deter, stoch = update.latents["deter"], update.latents["stoch"]
+    assert deter.shape == (B, T, D)
+    assert stoch.shape == (B, T, S) and stoch.dtype == jnp.uint8
     _equal(update.carry.action, {k: v[:, -1] for k, v in batch.records.action.items()})
-    _equal(update.carry.latent.deter, update.latents.deter[:, -1])
-    _equal(jnp.argmax(update.carry.latent.stoch, -1), update.latents.stoch[:, -1])
+    _equal(update.carry.latent.deter, deter[:, -1])
+    _equal(jnp.argmax(update.carry.latent.stoch, -1), stoch[:, -1])
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert shapes(update.state) == shapes(run.first)
     assert [u.state.grad_steps for u in run.updates] == [1, 2, 3]
 
 
 def test_metrics_are_the_documented_finite_scalars(run: Run) -> None:
-    assert len(run.compiled.metric_names) == len(METRICS)
-    assert set(run.compiled.metric_names) == METRICS
+    assert set(run.compiled.metric_names) == {JOINT}
+    assert len(run.compiled.metric_names[JOINT]) == len(METRICS)
+    assert set(run.compiled.metric_names[JOINT]) == METRICS
     for update in run.updates:
         assert update.metrics.dtype == jnp.float32 and jnp.isfinite(update.metrics).all()
 
 
 def test_total_loss_is_the_scaled_sum(run: Run) -> None:
-    scales = run.compiled.agent.loss_scales
+    scales = run.compiled.agent.phases[JOINT].losses
     assert {f"loss/{name}" for name in scales} | {"loss/total"} == {
         name for name in METRICS if name.startswith("loss/")
     }
-    metrics = dict(zip(run.compiled.metric_names, run.updates[1].metrics, strict=True))
+    metrics = dict(zip(run.compiled.metric_names[JOINT], run.updates[1].metrics, strict=True))
     total = sum(scale * metrics[f"loss/{name}"] for name, scale in scales.items())
     np.testing.assert_allclose(metrics["loss/total"], total, rtol=1e-5)
 
@@ -142,12 +148,13 @@ def test_total_loss_is_the_scaled_sum(run: Run) -> None:
 def test_a_loss_without_a_scale_or_the_reverse_is_refused(change: dict[str, float | None]) -> None:
     """A scale that names no loss would silently switch nothing off."""
     agent = tiny_agent(VECTOR)
-    scales = {k: v for k, v in (dict(agent.loss_scales) | change).items() if v is not None}
-    agent = agent._replace(loss_scales=scales)
+    joint = agent.phases[JOINT]
+    scales = {k: v for k, v in (dict(joint.losses) | change).items() if v is not None}
+    agent = agent._replace(phases={JOINT: joint._replace(losses=scales)})
     state = jax.eval_shape(agent.init, jax.random.key(0))
     args = (state, agent.initial_carry(B), random_batch(VECTOR), jax.random.key(0))
     with pytest.raises(ValueError, match=r"losses .* but scales"):
-        jax.eval_shape(agent.train, *args)
+        jax.eval_shape(partial(agent.train, JOINT), *args)
 
 
 def test_first_update_warms_up_from_rate_zero(run: Run) -> None:
@@ -167,13 +174,15 @@ def test_the_state_is_donated(run: Run) -> None:
 
 
 def test_the_slow_critic_moves_only_towards_the_updated_critic(run: Run) -> None:
-    rate = run.compiled.agent.slow_rate
+    behavior: Any = run.compiled.agent.behaviors[MAIN]
+    rate = behavior.slow_rate
     before = run.first
     for update in run.updates:
         mix = lambda new, old: rate * new + (1 - rate) * old
-        expected = jax.tree.map(mix, update.state.params["critic"], before.slow["critic"])
+        slow = before.aux[MAIN].slow_critic
+        expected = jax.tree.map(mix, update.state.params["critic"], slow)
         close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-8)
-        jax.tree.map(close, update.state.slow["critic"], expected)
+        jax.tree.map(close, update.state.aux[MAIN].slow_critic, expected)
         before = update.state
 
 
@@ -182,7 +191,8 @@ def test_updates_are_determined_by_seed_and_step(run: Run) -> None:
     for one, two in zip(run.updates, again.updates, strict=False):
         _equal(_host(one), _host(two))
     # The same state and batch at another step meet other noise.
-    assert (run.updates[0].latents.stoch != run.updates[1].latents.stoch).any()
+    one, two = (update.latents["stoch"] for update in run.updates[:2])
+    assert (one != two).any()
 
 
 def test_everything_is_traced_once(run: Run) -> None:
@@ -203,13 +213,13 @@ def test_programs_hold_no_host_round_trip() -> None:
     agent = tiny_agent(MIXED)
     state = jax.eval_shape(agent.init, jax.random.key(0))
     args = (state, agent.initial_carry(B), random_batch(MIXED), jax.random.key(0))
-    assert not jax.make_jaxpr(agent.train)(*args).effects
+    assert not jax.make_jaxpr(partial(agent.train, JOINT))(*args).effects
 
 
 class Acted(NamedTuple):
     carry: Carry
     action: dict[str, jax.Array]
-    latent: Latent
+    latent: Columns
 
 
 def _act(run: Run, step: int, mode: str, **changes: Any) -> Acted:
@@ -241,8 +251,9 @@ def test_training_samples_and_evaluation_takes_the_mode(run: Run) -> None:
     assert (one != two).any()
     carry, action, _ = _act(run, 0, "eval")
     agent = run.compiled.agent
+    behavior: Any = agent.behaviors[MAIN]
     params, feat = random_state(agent).params, agent.world_model.dynamics.feat(carry.latent)
-    outputs = quick_jit(agent.behavior.actor.module.apply)({"params": params["actor"]}, feat)
+    outputs = quick_jit(behavior.actor.module.apply)({"params": params["actor"]}, feat)
     _equal(action["jump"], jnp.argmax(outputs["jump"], -1))
     _equal(action["keys"], jnp.argmax(outputs["keys"], -1))
     np.testing.assert_allclose(action["steer"], outputs["steer"][0], rtol=1e-5, atol=1e-6)
@@ -263,7 +274,7 @@ def test_a_reset_environment_does_not_see_its_carry(run: Run) -> None:
 
 
 def _named(run: Run, update: Update) -> dict[str, float]:
-    return dict(zip(run.compiled.metric_names, update.metrics.tolist(), strict=True))
+    return dict(zip(run.compiled.metric_names[JOINT], update.metrics.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("where", ["batch", "parameter", "gradient"])
@@ -281,7 +292,7 @@ def test_an_update_that_is_not_finite_changes_nothing_but_the_count(run: Run, wh
         decoder["vector_matrix"]["out"]["kernel"] *= 1e18
     before, carry = _host(state), _act(run, 0, "train").carry
     carry = jax.tree.map(lambda x: x[:B], carry)
-    update = run.compiled.train(run.compiled.put_state(state), carry, batch)
+    update = run.compiled.train(JOINT, run.compiled.put_state(state), carry, batch)
     metrics = _named(run, update)
     if where != "batch":
         assert not np.isfinite(metrics["opt/grad_norm/decoder"])
@@ -297,10 +308,10 @@ def test_the_update_after_a_skipped_one_is_as_if_it_had_not_been(run: Run) -> No
     batch, state = random_batch(MIXED), random_state(run.compiled.agent)
     bad = batch._replace(records=batch.records._replace(reward=batch.records.reward * jnp.nan))
     carry = run.compiled.initial_carry(B)
-    skipped = run.compiled.train(run.compiled.put_state(state), carry, bad)
-    after = run.compiled.train(skipped.state, skipped.carry, batch)
+    skipped = run.compiled.train(JOINT, run.compiled.put_state(state), carry, bad)
+    after = run.compiled.train(JOINT, skipped.state, skipped.carry, batch)
     late = run.first._replace(grad_steps=jnp.int32(1))
-    straight = run.compiled.train(run.compiled.put_state(late), carry, batch)
+    straight = run.compiled.train(JOINT, run.compiled.put_state(late), carry, batch)
     _equal(_host(after), _host(straight))
     assert _named(run, after)["opt/skipped"] == 0
 
@@ -311,11 +322,11 @@ def test_one_batch_is_learned_by_heart(run: Run) -> None:
     state, carry = compiled.put_state(random_state(compiled.agent)), compiled.initial_carry(B)
     history = []
     for _ in range(150):
-        update = compiled.train(state, carry, batch)
+        update = compiled.train(JOINT, state, carry, batch)
         state = update.state
         history.append(np.asarray(update.metrics))
     first, last = (
-        dict(zip(compiled.metric_names, values, strict=True))
+        dict(zip(compiled.metric_names[JOINT], values, strict=True))
         for values in (history[0], np.mean(history[-10:], 0))
     )
     assert last["loss/recon/matrix"] < 2 < 20 < first["loss/recon/matrix"]

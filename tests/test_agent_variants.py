@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,9 +26,9 @@ from tiny import (
     tiny_agent,
 )
 
-from dreamer_jax.agent import Agent
-from dreamer_jax.types import Batch, Latent, Space, Spaces
-from dreamer_jax.world_model import Observed
+from dreamer_jax.agent import MAIN, Agent
+from dreamer_jax.dynamics.rssm import Filtered, Latent
+from dreamer_jax.types import Batch, Observed, Space, Spaces
 
 SPACES = {
     "discrete action": Spaces(VECTOR.obs, {"jump": Space(INT, (), 4)}),
@@ -50,7 +51,8 @@ def test_every_kind_of_space_is_learned_and_acted_in(name: str, dtype: str) -> N
     agent = tiny_agent(spaces, dtype=jnp.dtype(dtype))
     state, carry = jax.eval_shape(agent.init, key), agent.initial_carry(B)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-    new, acting, later, *_ = jax.eval_shape(agent.train, state, carry, random_batch(spaces), key)
+    train = partial(agent.train, "joint")
+    new, acting, later, *_ = jax.eval_shape(train, state, carry, random_batch(spaces), key)
     assert shapes(new) == shapes(state)
     assert shapes(later) == shapes(carry)
     obs, is_first = random_obs(spaces, B), np.zeros(B, bool)
@@ -68,19 +70,12 @@ def test_imagination_may_start_from_the_last_steps_only() -> None:
     deter = jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32)
     latent = Latent(deter, jax.nn.one_hot(rng.integers(0, K, (B, T, S)), K))
     feat, logits = whole.world_model.dynamics.feat(latent), jnp.zeros((B, T, S, K))
-    observed = Observed(feat, latent, feat, logits, logits)
+    observed = Observed(feat, Filtered(latent, feat, logits, logits))
     crop = lambda tree: jax.tree.map(lambda x: x[:, -last:], tree)
 
     def losses(agent: Agent, observed: Observed, batch: Batch) -> Any:
-        return agent.behavior.losses(
-            state.params,
-            state.slow,
-            state.stats,
-            agent.world_model,
-            observed,
-            batch,
-            jax.random.key(0),
-        )[0]
+        behavior, key = agent.behaviors[MAIN], jax.random.key(0)
+        return behavior.losses(state.params, state.aux[MAIN], observed, batch, key)[0]
 
     got, expected = quick_jit(
         lambda: (losses(some, observed, batch), losses(whole, crop(observed), crop(batch)))
@@ -100,7 +95,7 @@ def test_bfloat16_losses_are_those_of_float32() -> None:
         agent = tiny_agent(VECTOR, dtype=jnp.dtype(name))
         aligned = agent.align(agent.initial_carry(B), random_batch(VECTOR))
         losses = quick_jit(
-            lambda state, *inputs, losses=agent.losses: losses(state.params, state, *inputs)[0]
+            lambda state, *inputs, losses=agent.losses: losses(state.params, state.aux, *inputs)[0]
         )
         means[name] = losses(random_state(agent), *aligned, jax.random.key(0))
     for name, loss in means["bfloat16"].items():

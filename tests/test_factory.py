@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from tiny import FLOAT, INT, VECTOR, B, random_batch, tiny_agent, tiny_config
 
+from dreamer_jax.agent import MAIN
 from dreamer_jax.config import load_config, load_sizes
 from dreamer_jax.errors import UserError
-from dreamer_jax.factory import NETWORKS, Widths, compute_dtype, make_agent
+from dreamer_jax.factory import compute_dtype, make_agent
 from dreamer_jax.types import Space, Spaces
+from dreamer_jax.widths import NETWORKS, Widths
 
 F32 = jnp.dtype("float32")
 # SPEC 9's check: one vector of 24 floats, a continuous action of 6 dimensions.
@@ -111,47 +114,51 @@ class Recorder:
         self.read.add(name)
         return getattr(self.config, name)
 
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
 
 def test_every_agent_key_is_read() -> None:
     """An option that nobody reads is worse than a missing one: it seems to work."""
     recorder: Any = Recorder(tiny_config())
     make_agent(recorder, Widths.from_size(SIZES["1m"]), VECTOR, dtype=F32)
-    assert set(recorder.config.keys()) - recorder.read == set()
+    plug_ins = {"options"}  # for parts of one's own; see `test_makers.py`
+    assert set(recorder.config.keys()) - recorder.read == plug_ins
 
 
 # Option -> (another value, what must then change).
 WIRED: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "unimix": (0.2, lambda a: a.world_model.dynamics.unimix),
     "free_nats": (0.2, lambda a: a.world_model.dynamics.free_nats),
-    "actor_unimix": (0.2, lambda a: a.behavior.actor.unimix),
-    "actor_outscale": (0.2, lambda a: a.behavior.actor.module.outscale),
-    "actor_min_std": (0.2, lambda a: a.behavior.actor.module.std_range[0]),
-    "actor_max_std": (0.2, lambda a: a.behavior.actor.module.std_range[1]),
-    "imag_lambda": (0.2, lambda a: a.behavior.lambda_),
-    "replay_lambda": (0.2, lambda a: a.behavior.replay_lambda),
-    "entropy_scale": (0.2, lambda a: a.behavior.entropy_scale),
-    "slow_regularizer": (0.2, lambda a: a.behavior.slow_regularizer),
-    "replay_slow_regularizer": (0.2, lambda a: a.behavior.replay_slow_regularizer),
-    "slow_rate": (0.2, lambda a: a.slow_rate),
-    "return_rate": (0.2, lambda a: a.behavior.scaling.rate),
-    "return_low": (0.2, lambda a: a.behavior.scaling.low),
-    "return_high": (0.2, lambda a: a.behavior.scaling.high),
-    "return_limit": (0.2, lambda a: a.behavior.scaling.limit),
-    "slow_target": (True, lambda a: a.behavior.slow_target),
-    "imag_last": (2, lambda a: a.behavior.imag_last),
-    "imag_horizon": (2, lambda a: a.behavior.imag_horizon),
+    "actor_unimix": (0.2, lambda a: a.behaviors[MAIN].actor.unimix),
+    "actor_outscale": (0.2, lambda a: a.behaviors[MAIN].actor.module.outscale),
+    "actor_min_std": (0.2, lambda a: a.behaviors[MAIN].actor.module.std_range[0]),
+    "actor_max_std": (0.2, lambda a: a.behaviors[MAIN].actor.module.std_range[1]),
+    "imag_lambda": (0.2, lambda a: a.behaviors[MAIN].lambda_),
+    "replay_lambda": (0.2, lambda a: a.behaviors[MAIN].replay_lambda),
+    "entropy_scale": (0.2, lambda a: a.behaviors[MAIN].entropy_scale),
+    "slow_regularizer": (0.2, lambda a: a.behaviors[MAIN].slow_regularizer),
+    "replay_slow_regularizer": (0.2, lambda a: a.behaviors[MAIN].replay_slow_regularizer),
+    "slow_rate": (0.2, lambda a: a.behaviors[MAIN].slow_rate),
+    "return_rate": (0.2, lambda a: a.behaviors[MAIN].scaling.rate),
+    "return_low": (0.2, lambda a: a.behaviors[MAIN].scaling.low),
+    "return_high": (0.2, lambda a: a.behaviors[MAIN].scaling.high),
+    "return_limit": (0.2, lambda a: a.behaviors[MAIN].scaling.limit),
+    "slow_target": (True, lambda a: a.behaviors[MAIN].slow_target),
+    "imag_last": (2, lambda a: a.behaviors[MAIN].imag_last),
+    "imag_horizon": (2, lambda a: a.behaviors[MAIN].imag_horizon),
     "encoder_layers": (2, lambda a: a.world_model.encoder.layers),
-    "decoder_layers": (2, lambda a: a.world_model.decoder.layers),
-    "reward_layers": (2, lambda a: a.world_model.reward.layers),
-    "cont_layers": (2, lambda a: a.world_model.cont.layers),
-    "actor_layers": (2, lambda a: a.behavior.actor.module.layers),
-    "critic_layers": (2, lambda a: a.behavior.critic.layers),
-    "dynamics_layers": (2, lambda a: a.world_model.dynamics.dynamics_layers),
-    "prior_layers": (5, lambda a: a.world_model.dynamics.prior_layers),
-    "posterior_layers": (2, lambda a: a.world_model.dynamics.posterior_layers),
-    "groups": (2, lambda a: a.world_model.dynamics.groups),
-    "blocks": (2, lambda a: a.world_model.dynamics.blocks),
-    "decoder_blocks": (4, lambda a: a.world_model.decoder.blocks),
+    "decoder_layers": (2, lambda a: a.world_model.objectives["decoder"].decoder.layers),
+    "reward_layers": (2, lambda a: a.world_model.heads["reward"][0].module.layers),
+    "cont_layers": (2, lambda a: a.world_model.heads["cont"][0].module.layers),
+    "actor_layers": (2, lambda a: a.behaviors[MAIN].actor.module.layers),
+    "critic_layers": (2, lambda a: a.behaviors[MAIN].critic.module.layers),
+    "dynamics_layers": (2, lambda a: a.world_model.dynamics.net.dynamics_layers),
+    "prior_layers": (5, lambda a: a.world_model.dynamics.net.prior_layers),
+    "posterior_layers": (2, lambda a: a.world_model.dynamics.net.posterior_layers),
+    "groups": (2, lambda a: a.world_model.dynamics.net.groups),
+    "blocks": (2, lambda a: a.world_model.dynamics.net.blocks),
+    "decoder_blocks": (4, lambda a: a.world_model.objectives["decoder"].decoder.blocks),
     "encoder_strided": (True, lambda a: a.world_model.encoder.strided),
 }
 
@@ -165,11 +172,13 @@ def test_an_option_arrives_where_its_name_says(option: str) -> None:
 
 def test_discount_is_inside_the_continue_head_or_outside_but_not_both() -> None:
     gamma = 1 - 1 / 50
-    inside = tiny_agent(discount_horizon=50)
-    outside = tiny_agent(discount_horizon=50, contdisc=False)
-    assert (inside.world_model.cont_target_scale, inside.behavior.contdisc) == (gamma, True)
-    assert (outside.world_model.cont_target_scale, outside.behavior.contdisc) == (1.0, False)
-    assert inside.behavior.gamma == outside.behavior.gamma == gamma
+    alive = random_batch(VECTOR).records._replace(is_terminal=jnp.zeros((B, 1), bool))
+    for contdisc, scale in ((True, gamma), (False, 1.0)):
+        agent = tiny_agent(discount_horizon=50, contdisc=contdisc)
+        _, target = agent.world_model.heads["cont"]
+        behavior: Any = agent.behaviors[MAIN]
+        np.testing.assert_allclose(target(alive), np.full((B, 1), scale), rtol=1e-6)
+        assert (behavior.contdisc, behavior.gamma) == (contdisc, gamma)
 
 
 def test_every_observation_key_has_the_recon_scale() -> None:
@@ -177,8 +186,9 @@ def test_every_observation_key_has_the_recon_scale() -> None:
     config = tiny_config()
     config.loss_scales.recon = 0.5
     widths = Widths.from_size(SIZES["1m"])
-    scales = make_agent(config, widths, spaces, dtype=F32).loss_scales
-    assert scales == {
+    agent = make_agent(config, widths, spaces, dtype=F32)
+    assert set(agent.phases) == {"joint"}
+    assert agent.phases["joint"].losses == {
         "recon/a": 0.5,
         "recon/b": 0.5,
         "reward": 1.0,
@@ -205,7 +215,7 @@ def test_actor_and_critic_may_have_their_own_learning_rate() -> None:
         (tiny_agent(warmup=0, agc=1e9, **options), own),
         (tiny_agent(warmup=0, agc=1e9, learning_rate=0.1), shared),
     ):
-        optimizer = agent.optimizer
+        optimizer = agent.phases["joint"].optimizer
         updates, _ = optimizer.update(params, optimizer.init(params), params)
         rates = {name: -float(tree["kernel"][0]) for name, tree in updates.items()}
         assert rates == pytest.approx(expected, rel=1e-4)
@@ -245,7 +255,8 @@ def test_pictures_of_every_workable_size_and_channels_stand_side_by_side() -> No
     batch = jax.eval_shape(lambda: random_batch(spaces, length=3))
     state = jax.eval_shape(agent.init, jax.random.key(0))
     carry = jax.eval_shape(lambda: agent.initial_carry(B))
-    *_, metrics = jax.eval_shape(agent.train, state, carry, batch, jax.random.key(0))
+    train = partial(agent.train, "joint")
+    *_, metrics = jax.eval_shape(train, state, carry, batch, jax.random.key(0))
     assert {f"loss/recon/{key}" for key in shapes} <= set(metrics)
     assert set(state.params["encoder"]) == {f"conv_{h}x{w}" for h, w, _ in shapes.values()}
 

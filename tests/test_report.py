@@ -11,8 +11,9 @@ import pytest
 from tiny import MIXED, PICTURES, B, T, quick_jit, random_batch, random_state, tiny_agent
 
 from dreamer_jax.agent import Agent
+from dreamer_jax.dynamics.rssm import Latent
 from dreamer_jax.report import OpenLoop, imagine_open_loop, report
-from dreamer_jax.types import Latent, Replayed, Spaces
+from dreamer_jax.types import Replayed, Spaces
 from dreamer_jax.world_model import encode_action
 
 HALF = T // 2

@@ -22,6 +22,8 @@ from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.masks import widen
 from dreamer_jax.types import SIGNALS, Carry, Columns
 
+Flags = dict[str, jax.Array]  # [K, E] by key
+
 
 class Progress(NamedTuple):
     """What one loop leaves to the next; stays on the device."""
@@ -45,6 +47,7 @@ class Rolled(NamedTuple):
     progress: Progress
     acted: Acted | None  # None if the loop does not store
     outcomes: dict[str, np.ndarray]  # [K, E] signals and logs of the records that actions led to
+    invalid: dict[str, np.ndarray]  # [K, E] by key, whether such a record breaks its limits
     resets: np.ndarray  # [E] episodes begun, each with the next of its row of seeds
 
 
@@ -80,9 +83,10 @@ class Rollout:
             calls: Vector steps done before; determines the randomness of the policy.
         """
         start = np.uint32(calls & 0xFFFFFFFF)  # counts beyond 2³² begin anew
-        progress, resets, acted, outcomes = self._loop(params, progress, seeds, self._key, start)
+        progress, resets, *seen = self._loop(params, progress, seeds, self._key, start)
         # One transfer: every copy is under way before the first one is waited for.
-        return Rolled(progress, *jax.device_get((acted, outcomes, resets)))
+        acted, outcomes, invalid, resets = jax.device_get((*seen, resets))
+        return Rolled(progress, acted, outcomes, invalid, resets)
 
     def name_arrays(self, progress: Progress) -> dict[str, np.ndarray]:
         """Return host copies of everything in `progress`, by name, for a checkpoint."""
@@ -101,7 +105,7 @@ class Rollout:
 
     def _roll(
         self, params: Any, progress: Progress, seeds: jax.Array, key: jax.Array, start: jax.Array
-    ) -> tuple[Progress, jax.Array, Acted | None, dict[str, jax.Array]]:
+    ) -> tuple[Progress, jax.Array, Acted | None, Flags, Flags]:
         everyone = jnp.arange(self._envs.number)
 
         def step(loop: tuple[Progress, jax.Array], call: jax.Array) -> Any:
@@ -116,12 +120,13 @@ class Rollout:
             states, new = self._envs.step(states, ended, actions, seeds[everyone, resets])
             outcomes = {k: v for k, v in new.items() if k in SIGNALS or k.startswith("log/")}
             acted = Acted(records, actions, latents) if self._store else None
-            return (Progress(states, new, carry), resets + ended), (acted, outcomes)
+            seen = acted, outcomes, self._envs.invalid(new)
+            return (Progress(states, new, carry), resets + ended), seen
 
         resets = jnp.zeros(self._envs.number, jnp.int32)
         calls = start + jnp.arange(self._envs.steps, dtype=jnp.uint32)
-        (progress, resets), (acted, outcomes) = jax.lax.scan(step, (progress, resets), calls)
-        return progress, resets, acted, outcomes
+        (progress, resets), seen = jax.lax.scan(step, (progress, resets), calls)
+        return progress, resets, *seen
 
 
 def _zero_where(ended: jax.Array, value: jax.Array) -> jax.Array:

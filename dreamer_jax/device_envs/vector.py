@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_jax.device_envs.protocol import DeviceEnv, Record, State
+from dreamer_jax.envs.values import limits
 from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.errors import UserError
 from dreamer_jax.masks import widen
@@ -61,6 +62,7 @@ class DeviceVectorEnv:
         self.mode_reason = f"on the device ({steps} steps a call)"
         self._seed, self._process = seed, process
         self._logs = check_types(env)
+        self._limits = limits({**env.spaces.obs, **SIGNAL_SPACES})
 
     def episode_seeds(self, environment: int, first: int, number: int) -> list[int]:
         """Return the seeds of episodes first … first + number − 1 of an environment."""
@@ -96,6 +98,13 @@ class DeviceVectorEnv:
         return jax.lax.cond(
             ended.any(), renew, lambda stepped: stepped, (states, self._with_logs(records))
         )
+
+    def invalid(self, records: Record) -> dict[str, jax.Array]:
+        """Return for every key that has limits which environments `[E]` break them."""
+        return {
+            key: ~((records[key] < below) & (records[key] >= least)).reshape(self.number, -1).all(1)
+            for key, (least, below) in self._limits.items()
+        }
 
     def render(self, states: State, index: int) -> np.ndarray | None:
         """Return a picture of one environment."""

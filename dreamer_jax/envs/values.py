@@ -7,7 +7,7 @@ still what the environment made it; values are checked on the stacked arrays, on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,30 +73,46 @@ def check_same_spaces(expected: Spaces, found: Spaces) -> None:
     )
 
 
-class ValueCheck:
-    """Finds values that no environment may report.
+class Limits(NamedTuple):
+    """Which values of a key an environment may report: `least ≤ value < below`. NaN never is."""
+
+    least: float
+    below: float
+
+
+def limits(spaces: Mapping[str, Space]) -> dict[str, Limits]:
+    """Return the limits of every key that has any.
 
     Floats are finite, except that −inf marks a missing observation; classes are below their count
     and not negative, except that −1 marks a missing one (SPEC 1).
+
+    Args:
+        spaces: Of a whole record, signals included.
+    """
+    found = {}
+    for key, space in spaces.items():
+        if 0 in space.shape or space.dtype.kind == "b":
+            continue
+        if space.classes is not None:
+            found[key] = Limits(-1 if space.dtype.kind == "i" else -np.inf, space.classes)
+        elif space.dtype.kind == "f":
+            finite = float(np.finfo(np.float32).min)
+            found[key] = Limits(finite if key in SIGNALS else -np.inf, np.inf)
+    return found
+
+
+class ValueCheck:
+    """Finds values that no environment may report; see `limits`.
 
     Args:
         spaces: Of a whole record, as `group.record_spaces` returns them.
     """
 
     def __init__(self, spaces: Mapping[str, Space]) -> None:
-        filled = {key: space for key, space in spaces.items() if 0 not in space.shape}
+        self._limits = limits(spaces)
         # Comparisons with NaN fail, so one maximum finds NaN and infinity at once.
-        self._below: list[tuple[str, float]] = [
-            (key, np.inf if space.classes is None else space.classes)
-            for key, space in filled.items()
-            if space.dtype.kind == "f" or (space.classes is not None and space.dtype.kind != "b")
-        ]
-        self._least: list[tuple[str, float]] = [
-            (key, float(np.finfo(np.float32).min) if key in SIGNALS else -1)
-            for key, space in filled.items()
-            if (key in SIGNALS and space.dtype.kind == "f")
-            or (space.classes and space.dtype.kind == "i")
-        ]
+        self._below = [(key, below) for key, (_, below) in self._limits.items()]
+        self._least = [(k, least) for k, (least, _) in self._limits.items() if least > -np.inf]
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> list[Fault]:
         """Return a fault for each environment whose row holds such a value."""
@@ -110,7 +126,7 @@ class ValueCheck:
         return [Fault((index,), found[index], "value") for index in sorted(found)]
 
     def _problem(self, key: str, row: np.ndarray) -> str:
-        below, least = dict(self._below)[key], dict(self._least).get(key, -np.inf)
+        least, below = self._limits[key]
         bad = np.asarray(~((row < below) & (row >= least)))
         if not bad.any():
             return ""

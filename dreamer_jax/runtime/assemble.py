@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -19,12 +20,13 @@ from dreamer_jax.device.trees import array_table
 from dreamer_jax.errors import UserError
 from dreamer_jax.named import find_named
 from dreamer_jax.replay import Replay, check_memory, record_columns, replay_bytes
+from dreamer_jax.replay.memory import MAX_SHARE, present_memory
 from dreamer_jax.runtime.accounts import Accounts
 from dreamer_jax.runtime.environments import open_environments
 from dreamer_jax.runtime.learner import Learner
 from dreamer_jax.runtime.saving.diagnosis import Diagnosis
 from dreamer_jax.runtime.saving.redistribute import own_share
-from dreamer_jax.runtime.saving.rundir import RunDir
+from dreamer_jax.runtime.saving.rundir import RunDir, steps_before
 from dreamer_jax.runtime.showing.console import LiveLine
 from dreamer_jax.runtime.source import Origin, Source
 from dreamer_jax.types import Space
@@ -84,7 +86,9 @@ def assemble(config: Any, size: Any, rundir: RunDir) -> Assembly:
     with ExitStack() as undo:  # no worker outlives what fails below
         undo.callback(origin.close)
         compiled = compile_agent(config, size, origin.spaces, all_devices=True)
-        replay = make_replay(share, origin, compiled.latent_spaces(), process)
+        # A resumed run with fewer steps still holds what it was going to hold.
+        steps = max(share.steps, -(-steps_before(rundir) // number))
+        replay = make_replay(share, origin, compiled.latent_spaces(), process, steps)
         source = origin.connect(compiled, replay)
         diagnosis = Diagnosis(folder.diagnosis, config.stop_after_skips, line.say)
         learner = Learner(compiled, replay, diagnosis)
@@ -111,7 +115,9 @@ def assemble(config: Any, size: Any, rundir: RunDir) -> Assembly:
     )
 
 
-def make_replay(config: Any, origin: Origin, latents: dict[str, Space], process: int = 0) -> Replay:
+def make_replay(
+    config: Any, origin: Origin, latents: dict[str, Space], process: int = 0, steps: int = 0
+) -> Replay:
     """Allocate the replay of a process.
 
     Args:
@@ -119,15 +125,17 @@ def make_replay(config: Any, origin: Origin, latents: dict[str, Space], process:
         origin: Of the experience that the replay will hold.
         latents: Columns of stored latents.
         process: Index of the host process.
+        steps: Policy steps whose records are to fit, if these are more than the config's.
 
     Raises:
         UserError: If it needs more than 80 % of the memory, or too few windows would fit.
     """
     columns, streams = record_columns(origin.spaces), origin.streams
-    # A reset record per episode is not a policy step, hence a margin over the run's steps.
-    capacity = min(config.replay.capacity, config.steps + config.steps // 10 + 100 * streams)
+    # Every episode brings a reset record, so of episodes of one step half the records are resets.
+    most = 2 * max(config.steps, steps) + 2 * streams
+    capacity = min(config.replay.capacity, most)
     capacity = max(capacity, 4 * config.batch_size * config.batch_length)
-    check_memory(replay_bytes(columns, latents, capacity=capacity, streams=streams))
+    capacity = fitting_capacity(columns, latents, capacity, streams, usual=config.steps)
     try:
         return Replay(
             columns,
@@ -143,6 +151,33 @@ def make_replay(config: Any, origin: Origin, latents: dict[str, Space], process:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def fitting_capacity(
+    columns: Mapping[str, Space],
+    latents: Mapping[str, Space],
+    capacity: int,
+    streams: int,
+    *,
+    usual: int,
+) -> int:
+    """Return a capacity that the memory allows, at least of a run whose episodes are long.
+
+    Args:
+        columns: Of records.
+        latents: Of stored latents.
+        capacity: Records wanted, resets of the shortest episodes included.
+        streams: Number of streams.
+        usual: Policy steps of the run; its records are hardly more where episodes are long.
+
+    Raises:
+        UserError: If not even those fit.
+    """
+    needed = lambda records: replay_bytes(columns, latents, capacity=records, streams=streams)
+    least = min(capacity, usual + usual // 10 + 100 * streams)
+    check_memory(needed(least))
+    affordable = int(MAX_SHARE * present_memory() / needed(streams)) * streams
+    return max(least, min(capacity, affordable))
 
 
 def _console(process: int) -> TextIO:

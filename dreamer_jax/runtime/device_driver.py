@@ -8,15 +8,15 @@ the records of `Driver` stepping the same environments from the host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dreamer_jax.device.compiled import Compiled
+from dreamer_jax.device.compiled import Compiled, to_host
 from dreamer_jax.device.rollout import Progress, Rollout
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import InvalidValueError, UserError
 from dreamer_jax.replay import to_columns
 from dreamer_jax.runtime.dealing import deal_arrays, deal_tally
 from dreamer_jax.runtime.driver import Insert
@@ -65,8 +65,11 @@ class DeviceDriver:
         if self._progress is None:
             first = [self._envs.episode_seeds(e, 0, 1) for e in range(self._envs.number)]
             self._progress = self._rollout.begin(np.array(first, np.uint32)[:, 0])
+            records = to_host(self._progress.records)
+            _check_values({k: v[None] for k, v in records.items()}, self._envs.invalid(records))
             self._look_ahead(self._begun + 1)
         rolled = self._rollout(params, self._progress, self._seeds, self.calls)
+        _check_values(rolled.outcomes, rolled.invalid)
         self._progress = rolled.progress
         if self._insert is not None and rolled.acted is not None:
             records, actions, latents = rolled.acted
@@ -127,3 +130,24 @@ class DeviceDriver:
             seeds[index, :kept] = self._seeds[index, held - kept :]
             seeds[index, kept:] = envs.episode_seeds(index, new + kept, envs.steps - kept)
         self._seeds, self._begun = seeds, begun
+
+
+def _check_values(values: Mapping[str, np.ndarray], invalid: Mapping[str, Any]) -> None:
+    """Raise for the first record that holds what its spaces rule out; nothing of it is stored.
+
+    Args:
+        values: `[K, E, ...]` of the keys that are at hand.
+        invalid: `[K, E]` or `[E]` by key, whether a record breaks the limits of the key.
+
+    Raises:
+        InvalidValueError: Names key, environment and, where it is at hand, the value.
+    """
+    for key, flags in sorted(invalid.items()):
+        wrong = np.atleast_2d(np.asarray(flags))
+        if wrong.any():
+            step, environment = (int(i) for i in np.argwhere(wrong)[0])
+            held = f" ({values[key][step, environment]})" if key in values else ""
+            raise InvalidValueError(
+                f"environment {environment}: {key!r} holds what its space rules out{held}: NaN, an "
+                "infinity or an unknown class; mend it in the environment"
+            )

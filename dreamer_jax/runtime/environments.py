@@ -19,6 +19,7 @@ from dreamer_jax.envs.faults import FaultPolicy
 from dreamer_jax.envs.registry import in_jax, make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.vector.vector_env import VectorEnv
+from dreamer_jax.errors import UserError
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
@@ -51,22 +52,24 @@ def make_envs(
         UserError: If the task or an option is wrong.
     """
     make = partial(make_env, config.task, **config.env.to_dict())
-    # A run of an earlier version, or an imported one, lacks what is asked for by `get`.
-    if config.get("device_steps") and in_jax(config.task):
+    if config.device_steps and in_jax(config.task):
         env = make()
         if isinstance(env, HostEnv):
+            if config.faults.invalid_values == "drop":
+                raise UserError(
+                    "config.faults.invalid_values=drop: environments in JAX cannot be built again "
+                    "in the middle of a loop; say error, or step them by --config.device_steps=0"
+                )
             steps = 1 if watched else config.device_steps
             return DeviceVectorEnv(env.device_env, number, seed=seed, process=process, steps=steps)
         _close(env, warn)
-    workers = "inline" if watched else config.env_workers
-    faults = config.get("faults")
     return VectorEnv(
         make,
         number,
         seed=seed,
         process=process,
-        workers=workers,
-        faults=FaultPolicy.from_config(faults) if faults else FaultPolicy(),
+        workers="inline" if watched else config.env_workers,
+        faults=FaultPolicy.from_config(config.faults),
         warn=warn,
     )
 

@@ -56,6 +56,7 @@ class Training:
         self.tracing = Tracing(parts.folder.trace, log.trace_first, log.trace_updates, say)
         self.metrics = Metrics([])
         self._ended: list[Episode] = []  # in this process, not collected yet
+        self._row_at = -1  # policy steps at the newest row
         self.checkpoints = Checkpointer(parts.folder.checkpoints, self._kept(), self._collect, say)
         if config.from_checkpoint and not self.checkpoints.history():
             self._adopt(RunDir(Path(config.from_checkpoint)))
@@ -88,6 +89,7 @@ class Training:
         self.metrics = Metrics(outputs, parts.line.say)
         if found is not None:
             self.metrics.load_state_dict(found[0].host["metrics"])
+            self._row_at = found[0].host["row_at"]
         return found is not None
 
     def run(self, stop: StopRequest) -> bool:
@@ -114,10 +116,13 @@ class Training:
             if save and not agreed.stop:
                 self.save()
                 saved = time.monotonic()
+        done = agreed.policy_steps >= parts.config.steps
+        if done and self._row_at != agreed.policy_steps:
+            self._write_row()  # before the save, so that nobody counts its episodes again
         self.save()
         self.checkpoints.wait()
         parts.line.finish(agreed.policy_steps, self.learner.grad_steps)
-        return agreed.policy_steps >= parts.config.steps
+        return done
 
     def evaluate(self, stop: StopRequest) -> Evaluation | None:
         """Run the configured evaluation with the newest parameters and record its result.
@@ -168,6 +173,7 @@ class Training:
             "accounts": parts.accounts.state(),
             "metrics": self.metrics.state_dict(),
             "counters": self._counters(),
+            "row_at": self._row_at,
         }
         blocks = parts.replay.snapshot()
         write = partial(blocks.write, parts.folder.replay)
@@ -257,8 +263,13 @@ class Training:
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()
         if crossed(log.every):
-            self.metrics.add({"train/skipped": self.learner.skipped, **self._pool()}, "last")
-            self.metrics.write(**self._counters())
+            self._write_row()
+
+    def _write_row(self) -> None:
+        """Write what was collected since the last row; every process takes part."""
+        self.metrics.add({"train/skipped": self.learner.skipped, **self._pool()}, "last")
+        self.metrics.write(**self._counters())
+        self._row_at = self.agreement.policy_steps
 
     def _pool(self) -> dict[str, int]:
         """Collect the episodes of all processes; return the sums of what each counts."""

@@ -1,8 +1,4 @@
-"""Losses of the behaviour against NumPy, with a world model and networks that one can read.
-
-In these tests a state's features *are* its answers: `feat = (reward, cont, value logits …,
-action logits …)`, so that every number of the loss can be set by hand.
-"""
+"""Losses of the behaviour against NumPy, on states that one can read (`support/readable.py`)."""
 
 from __future__ import annotations
 
@@ -12,90 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
+from readable import (
+    ACTIONS,
+    BINS,
+    BONUS,
+    ETA,
+    GAMMA,
+    KEPT,
+    LAMBDA,
+    PARAMS,
+    RNG,
+    B,
+    H,
+    N,
+    T,
+    as_rollout,
+    draw_rollout,
+    draw_states,
+    read_behavior,
+)
 from tiny import quick_jit
 
-from dreamer_jax.behavior.actor_critic import ActorCritic, ReturnScaling
-from dreamer_jax.behavior.imagination import Actor, Imagined
-from dreamer_jax.distributions import RANDOM
-from dreamer_jax.types import Batch, Space
-
-H, N, B, T = 3, 5, 2, 7
-BINS = np.array([-4.0, -1.0, 0.0, 1.0, 4.0], np.float32)
-ACTIONS = 2
-GAMMA, LAMBDA, ETA = 0.9, 0.8, 0.05
-SPACES = {"jump": Space(np.dtype("int32"), (), ACTIONS)}
-RNG = np.random.default_rng(31)
-
-
-class ReadCritic(nn.Module):
-    """Value logits from the middle columns; a parameter favours the highest bin."""
-
-    @nn.compact
-    def __call__(self, feat: jax.Array) -> jax.Array:
-        bonus = self.param("bonus", nn.initializers.zeros, ())
-        return feat[..., 2 : 2 + len(BINS)].at[..., -1].add(bonus)
-
-
-class ReadActor(nn.Module):
-    """Action logits from the last columns, times a parameter."""
-
-    @nn.compact
-    def __call__(self, feat: jax.Array) -> dict[str, jax.Array]:
-        return {"jump": feat[..., -ACTIONS:] * self.param("gain", nn.initializers.ones, ())}
-
-
-class ReadWorld:
-    """A world model whose predictions are the first two features."""
-
-    def predict_reward(self, params: Any, feat: jax.Array) -> jax.Array:
-        return feat[..., 0] + params["world"]
-
-    def predict_cont(self, params: Any, feat: jax.Array) -> jax.Array:
-        return feat[..., 1] + params["world"]
-
-
-WORLD: Any = ReadWorld()
-
-
-def _behavior(**options: Any) -> ActorCritic:
-    settings: dict[str, Any] = {
-        "actor": Actor(ReadActor(), SPACES, 0.0),
-        "critic": ReadCritic(),
-        "bins": BINS,
-        "sampler": RANDOM,
-        "imag_horizon": H,
-        "imag_last": 0,
-        "gamma": GAMMA,
-        "contdisc": True,
-        "lambda_": LAMBDA,
-        "replay_lambda": LAMBDA,
-        "entropy_scale": ETA,
-        "slow_regularizer": 0.7,
-        "replay_slow_regularizer": 0.3,
-        "slow_target": False,
-        "scaling": ReturnScaling(0.5, 10.0, 90.0, 0.1),
-        "slice_rows": 0,
-    }
-    return ActorCritic(**(settings | options))
-
-
-PARAMS = {
-    "actor": {"gain": jnp.float32(1.0)},
-    "critic": {"bonus": jnp.float32(0.0)},
-    "world": jnp.float32(0.0),
-}
-BONUS = 1.5  # by which the slow critic disagrees with the critic
-SLOW = {"critic": {"bonus": jnp.float32(BONUS)}}
-
-
-def _feat(*lead: int) -> jax.Array:
-    parts = [
-        RNG.normal(size=(*lead, 1)),
-        RNG.uniform(0.3, 1.0, (*lead, 1)),
-        RNG.normal(size=(*lead, len(BINS) + ACTIONS)),
-    ]
-    return jnp.asarray(np.concatenate(parts, -1), jnp.float32)
+from dreamer_jax.behavior.actor_critic import Kept, ReturnScaling
+from dreamer_jax.behavior.imagination import Imagined
+from dreamer_jax.types import Batch
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
@@ -146,29 +82,16 @@ def _expected(feat: np.ndarray, action: np.ndarray, contdisc: bool, slow_target:
     return Expected(weight * actor, weight * critic, returns, low, high)
 
 
-def _imagined() -> Imagined:
-    feat = _feat(H + 1, N)
-    action = {"jump": jnp.asarray(RNG.integers(0, ACTIONS, (H, N)), jnp.int32)}
-    return _rollout(feat, action)
-
-
-def _rollout(feat: jax.Array, action: dict[str, jax.Array]) -> Imagined:
-    return Imagined(feat[:-1], action, feat[-1])
-
-
 def _features(imagined: Imagined) -> np.ndarray:
     return np.asarray(jnp.concatenate([imagined.feat, imagined.last[None]]), np.float64)
-
-
-STATS = {"low": jnp.float32(-1.0), "high": jnp.float32(2.0)}
 
 
 @pytest.mark.parametrize("contdisc", [True, False])
 @pytest.mark.parametrize("slow_target", [False, True])
 def test_imagined_losses_equal_the_equations(contdisc: bool, slow_target: bool) -> None:
-    behavior, imagined = _behavior(contdisc=contdisc, slow_target=slow_target), _imagined()
-    run = quick_jit(lambda i: behavior.imagined_losses(PARAMS, SLOW, STATS, WORLD, i))
-    losses, stats, metrics, returns = run(imagined)
+    behavior, imagined = read_behavior(contdisc=contdisc, slow_target=slow_target), draw_rollout()
+    run = quick_jit(lambda i: behavior.imagined_losses(PARAMS, KEPT, i))
+    losses, kept, metrics, returns = run(imagined)
     feat, action = _features(imagined), np.asarray(imagined.action["jump"])
     want = _expected(feat, action, contdisc, slow_target)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
@@ -176,25 +99,27 @@ def test_imagined_losses_equal_the_equations(contdisc: bool, slow_target: bool) 
     close(returns, want.returns)
     close(losses["actor"], want.actor.mean())
     close(losses["critic"], want.critic.mean())
-    close([stats["low"], stats["high"]], [want.low, want.high])  # moved before their use
+    close([kept.stats["low"], kept.stats["high"]], [want.low, want.high])  # moved before their use
+    assert kept.slow_critic == KEPT.slow_critic
     close(metrics["imag/return"], want.returns.mean())
     close(metrics["imag/value"], _value(feat).mean())
     close(metrics["imag/slow_value"], _value(feat, BONUS).mean())
 
 
 def test_actor_and_critic_losses_stop_at_the_features() -> None:
-    behavior, imagined = _behavior(), _imagined()
+    behavior, imagined = read_behavior(), draw_rollout()
 
-    def total(params: Any, slow: Any, feat: jax.Array) -> jax.Array:
-        rollout = _rollout(feat, imagined.action)
-        losses, *_ = behavior.imagined_losses(params, slow, STATS, WORLD, rollout)
+    def total(params: Any, kept: Kept, feat: jax.Array) -> jax.Array:
+        rollout = as_rollout(feat, imagined.action)
+        losses, *_ = behavior.imagined_losses(params, kept, rollout)
         return losses["actor"] + losses["critic"]
 
     grad = quick_jit(jax.grad(total, argnums=(0, 1, 2)))
-    by_params, by_slow, by_feat = grad(PARAMS, SLOW, jnp.asarray(_features(imagined), jnp.float32))
+    by_params, by_kept, by_feat = grad(PARAMS, KEPT, jnp.asarray(_features(imagined), jnp.float32))
     assert by_params["actor"]["gain"] != 0 and by_params["critic"]["bonus"] != 0
     assert by_params["world"] == 0
-    assert by_slow["critic"]["bonus"] == 0
+    assert by_kept.slow_critic["bonus"] == 0
+    assert by_kept.stats["low"] == by_kept.stats["high"] == 0
     assert not by_feat.any()
 
 
@@ -203,14 +128,14 @@ def test_the_actor_gradient_is_reinforce_with_a_baseline() -> None:
 
     d log softmax(g·l)[a] / dg = l[a] − Σ p·l   at g = 1
     """
-    behavior = _behavior(entropy_scale=0.0, scaling=ReturnScaling(0.0, 10.0, 90.0, 3.0))
-    imagined = _imagined()
+    behavior = read_behavior(entropy_scale=0.0, scaling=ReturnScaling(0.0, 10.0, 90.0, 3.0))
+    imagined = draw_rollout()
 
     def loss(gain: jax.Array, choice: int) -> jax.Array:
         params = PARAMS | {"actor": {"gain": gain}}
         action = {"jump": jnp.full((H, N), choice, jnp.int32)}
         rollout = imagined._replace(action=action)
-        return behavior.imagined_losses(params, SLOW, STATS, WORLD, rollout)[0]["actor"]
+        return behavior.imagined_losses(params, KEPT, rollout)[0]["actor"]
 
     feat = _features(imagined)
     want = _expected(feat, np.zeros((H, N), int), True, False)
@@ -234,9 +159,10 @@ def _records() -> Batch:
 
 
 def test_replay_loss_equals_the_equations() -> None:
-    behavior, batch = _behavior(), _records()
-    feat, boot = _feat(B, T), jnp.asarray(RNG.normal(size=(B, T)), jnp.float32)
-    loss = quick_jit(lambda f: behavior.replay_loss(PARAMS, SLOW, f, batch, boot))(feat)
+    behavior, batch = read_behavior(), _records()
+    feat, boot = draw_states(B, T), jnp.asarray(RNG.normal(size=(B, T)), jnp.float32)
+    critics = (PARAMS["critic"], KEPT.slow_critic)
+    loss = quick_jit(lambda f: behavior.replay_loss(critics, f, batch, boot))(feat)
     assert loss.shape == (B, T - 1)
     states = np.asarray(feat, np.float64)
     returns, later = np.zeros((B, T - 1)), np.asarray(boot)[:, -1]
@@ -257,16 +183,34 @@ def test_replay_loss_equals_the_equations() -> None:
 
 
 def test_the_replay_loss_reaches_the_features_but_not_its_targets() -> None:
-    behavior, batch = _behavior(), _records()
-    feat, boot = _feat(B, T), jnp.asarray(RNG.normal(size=(B, T)), jnp.float32)
+    behavior, batch = read_behavior(), _records()
+    feat, boot = draw_states(B, T), jnp.asarray(RNG.normal(size=(B, T)), jnp.float32)
 
     def total(params: Any, slow: Any, feat: jax.Array, boot: jax.Array) -> jax.Array:
-        return behavior.replay_loss(params, slow, feat, batch, boot).sum()
+        return behavior.replay_loss((params, slow), feat, batch, boot).sum()
 
     grad = quick_jit(jax.grad(total, argnums=(0, 1, 2, 3)))
-    by_params, by_slow, by_feat, by_boot = grad(PARAMS, SLOW, feat, boot)
-    assert by_params["critic"]["bonus"] != 0
-    assert by_slow["critic"]["bonus"] == 0
+    critic, slow = PARAMS["critic"], KEPT.slow_critic
+    by_params, by_slow, by_feat, by_boot = grad(critic, slow, feat, boot)
+    assert by_params["bonus"] != 0
+    assert by_slow["bonus"] == 0
     assert (by_feat != 0).any(-1)[:, [0, 1, 3, 5]].all()
     assert not by_feat[:, -1].any()  # the last state has no return of its own
     assert not by_boot.any()
+
+
+def test_the_slow_critic_follows_the_critic() -> None:
+    params = PARAMS | {"critic": {"bonus": jnp.float32(4.0)}}
+    kept = read_behavior(slow_rate=0.25).after_update(params, KEPT)
+    assert kept.slow_critic == {"bonus": 0.25 * 4.0 + 0.75 * BONUS}
+    assert kept.stats == KEPT.stats
+
+
+def test_the_slow_critic_starts_as_a_copy_and_acting_remembers_nothing() -> None:
+    behavior = read_behavior()
+    params, kept = behavior.init(jax.random.key(0), draw_states(1))
+    assert tuple(params) == behavior.modules == ("actor", "critic")
+    assert kept.slow_critic == params["critic"]
+    assert kept.slow_critic["bonus"] is not params["critic"]["bonus"]  # states are donated
+    assert kept.stats == {"low": 0, "high": 0}
+    assert behavior.initial_memory(3) == ()

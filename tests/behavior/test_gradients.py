@@ -25,7 +25,7 @@ REACHES = {
     "replay_critic": (*WORLD, "critic"),
 }
 Table = dict[str, dict[str, jax.Array]]
-GROUPS = (*WORLD, "decoder", "reward", "cont", "actor", "critic", "slow")
+GROUPS = (*WORLD, "decoder", "reward", "cont", "actor", "critic", "aux")
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +35,17 @@ def table() -> Table:
     state = random_state(agent)
     aligned = agent.align(agent.initial_carry(B), random_batch(VECTOR))
 
-    names = sorted(agent.loss_scales)
+    names = sorted(agent.phases["joint"].losses)
 
-    def chosen(params: Any, slow: Any, choice: jax.Array) -> jax.Array:
-        means, _ = agent.losses(params, state._replace(slow=slow), *aligned, jax.random.key(0))
+    def chosen(params: Any, aux: Any, choice: jax.Array) -> jax.Array:
+        means, _ = agent.losses(params, aux, *aligned, jax.random.key(0))
         return jnp.vdot(choice, jnp.stack([means[name] for name in names]))
 
     @quick_jit
     def measure(choice: jax.Array) -> dict[str, jax.Array]:
-        params, slow = jax.grad(chosen, argnums=(0, 1))(state.params, state.slow, choice)
-        leaves = {name: jax.tree.leaves(tree) for name, tree in (params | {"slow": slow}).items()}
+        params, aux = jax.grad(chosen, argnums=(0, 1))(state.params, state.aux, choice)
+        groups = params | {"aux": aux}  # slow critic and percentiles
+        leaves = {name: jax.tree.leaves(tree) for name, tree in groups.items()}
         return {name: jnp.stack([jnp.abs(x).max() for x in g]).max() for name, g in leaves.items()}
 
     rows = jnp.eye(len(names))

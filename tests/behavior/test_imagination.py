@@ -1,4 +1,4 @@
-"""The rollout against a plain loop, and the wall between it and every gradient."""
+"""The rollout against a plain loop, and where its gradients go."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tiny import MIXED, D, H, K, S, quick_jit, random_state, tiny_agent
 
-from dreamer_jax.agent import Agent
-from dreamer_jax.behavior.imagination import Imagined, imagine
+from dreamer_jax.agent import MAIN, Agent
+from dreamer_jax.behavior.imagination import Actor, Imagined, imagine
 from dreamer_jax.distributions import GREEDY
-from dreamer_jax.types import Latent
+from dreamer_jax.dynamics.rssm import Latent
 from dreamer_jax.world_model import encode_action
 
 N = 3
@@ -30,9 +30,13 @@ def _start() -> Latent:
     return Latent(deter, jax.nn.one_hot(rng.integers(0, K, (N, S)), K))
 
 
+def _actor(agent: Agent) -> Actor:
+    behavior: Any = agent.behaviors[MAIN]
+    return behavior.actor
+
+
 def _imagine(agent: Agent, params: Any, start: Latent) -> Imagined:
-    actor, key = agent.behavior.actor, jax.random.key(0)
-    return imagine(agent.world_model, actor, params, start, H, agent.sampler, key)
+    return imagine(agent.world_model, _actor(agent), params, start, H, GREEDY, jax.random.key(0))
 
 
 def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
@@ -42,7 +46,7 @@ def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
 
     @quick_jit
     def act(latent: Latent) -> dict[str, jax.Array]:
-        policy = agent.behavior.actor(params["actor"], dynamics.feat(latent))
+        policy = _actor(agent)(params["actor"], dynamics.feat(latent))
         return policy.sample(GREEDY, {key: jnp.zeros((N, *s.shape)) for key, s in spaces.items()})
 
     @quick_jit
@@ -62,10 +66,25 @@ def test_rollout_equals_a_plain_loop(agent: Agent) -> None:
     close(rollout.last, dynamics.feat(latent))
 
 
-def test_nothing_differentiates_through_the_rollout(agent: Agent) -> None:
-    def total(params: Any, start: Latent) -> jax.Array:
-        rollout = _imagine(agent, params, start)
-        return rollout.last.sum() + rollout.action["steer"].sum()
+def test_the_rollout_stops_only_what_its_caller_stopped(agent: Agent) -> None:
+    """Which gradients pass is the behaviour's choice: the published one lets none."""
 
-    grads = quick_jit(jax.grad(total, argnums=(0, 1)))(random_state(agent).params, _start())
-    assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
+    def total(params: Any, start: Latent, stopped: bool) -> jax.Array:
+        params, start = jax.lax.stop_gradient((params, start)) if stopped else (params, start)
+        rollout = _imagine(agent, params, start)
+        return (rollout.last**2).sum() + (rollout.action["steer"] ** 2).sum()
+
+    params, start = random_state(agent).params, _start()
+    grad = quick_jit(jax.grad(total, argnums=(0, 1)), static_argnums=2)
+    (by_params, by_start), stopped = (grad(params, start, stop) for stop in (False, True))
+    for tree in (by_params["actor"], by_params["dynamics"], by_start):
+        assert any(leaf.any() for leaf in jax.tree.leaves(tree))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(stopped))
+
+
+def test_other_entries_are_not_read(agent: Agent) -> None:
+    """So that a caller may stop the gradients of these two, and forget the rest."""
+    params, start = random_state(agent).params, _start()
+    few = {name: params[name] for name in ("dynamics", "actor")}
+    one, two = (quick_jit(lambda p, s: _imagine(agent, p, s))(p, start) for p in (params, few))
+    jax.tree.map(np.testing.assert_array_equal, one, two)

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 
 from dreamer_jax.cluster.agreement import MOST_APART, Agreement
-from dreamer_jax.runtime.learner import Ratio
+from dreamer_jax.runtime.accounts import Accounts
 
 ENVS = 3  # of each process
+
+
+def account(rate: float) -> Accounts:
+    return Accounts({"joint": rate})
+
+
+def due(accounts: Accounts, policy_steps: int) -> int:
+    """Credit the steps and take all that is owed; return how many updates."""
+    accounts.credit(policy_steps)
+    return sum(1 for _ in iter(accounts.take, None))
 
 
 class World:
@@ -36,48 +46,53 @@ class World:
 def test_updates_are_due_exactly_as_in_one_process(rate):
     """Resets are not steps, and come at other times in every process."""
     rng = np.random.default_rng(0)
-    world, together, alone = World(2), Ratio(rate), Ratio(rate)
+    world, together, alone = World(2), account(rate), account(rate)
     world.meet([True, True], [False, False])
     for _ in range(400):
         world.own = [own + int(rng.integers(ENVS + 1)) for own in world.own]
-        one = alone.due(sum(world.own))
+        one = due(alone, sum(world.own))
         many = 0
-        if world.agreement.is_due(together.owes):
+        if world.agreement.is_due(together.would_owe):
             world.meet([True, True], [False, False])
-            many = together.due(world.agreement.policy_steps)
+            many = due(together, world.agreement.policy_steps)
         assert many == one
     assert world.meetings < 400 or rate * 2 * ENVS >= 1
 
 
 def test_the_last_to_have_enough_decides_and_the_first_to_stop():
-    world, ratio = World(3), Ratio(0.1)
+    world, accounts = World(3), account(0.1)
     world.meet([True, False, True], [False] * 3)
     assert not world.agreement.can_sample and not world.agreement.stop
-    assert world.agreement.is_due(ratio.owes), "before training nothing is lost by meeting"
+    assert world.agreement.is_due(accounts.would_owe), "before training nothing is lost by meeting"
     world.meet([True] * 3, [False, False, True])
     assert world.agreement.can_sample and world.agreement.stop
 
 
 def test_a_request_is_heard_although_nothing_is_due():
-    world, ratio = World(2), Ratio(1e-9)
+    world, accounts = World(2), account(1e-9)
     world.meet([True, True], [False, False])
-    ratio.due(0)
-    due = [world.agreement.is_due(ratio.owes) for _ in range(MOST_APART)]
-    assert due.index(True) == MOST_APART - 1
+    due(accounts, 0)
+    meets = [world.agreement.is_due(accounts.would_owe) for _ in range(MOST_APART)]
+    assert meets.index(True) == MOST_APART - 1
 
 
 def test_the_end_is_not_overrun():
-    world, ratio = World(2, steps=20), Ratio(1e-9)
+    world, accounts = World(2, steps=20), account(1e-9)
     world.meet([True, True], [False, False])
-    ratio.due(0)
-    assert [world.agreement.is_due(ratio.owes) for _ in range(4)] == [False, False, False, True]
+    due(accounts, 0)
+    assert [world.agreement.is_due(accounts.would_owe) for _ in range(4)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_one_process_agrees_with_itself_without_asking():
     def never(*_: int) -> Any:
         raise AssertionError("asked")
 
-    agreement, ratio = Agreement(never, 1, ENVS, 100), Ratio(1e-9)
+    agreement, accounts = Agreement(never, 1, ENVS, 100), account(1e-9)
     agreement.meet(7, True, False, True)
     assert (agreement.policy_steps, agreement.can_sample, agreement.save) == (7, True, True)
-    assert agreement.is_due(ratio.owes)
+    assert agreement.is_due(accounts.would_owe)

@@ -95,12 +95,12 @@ def load(logdir: Path, count: int) -> list[Checkpoint]:
 
 
 def total_steps(parts: list[Checkpoint]) -> int:
-    return sum(part.host["driver"]["policy_steps"] for part in parts)
+    return sum(part.host["source"]["policy_steps"] for part in parts)
 
 
 def check_episodes(parts: list[Checkpoint], rows: list[dict[str, Any]]) -> None:
     """Check that every episode of every process is in the rows, or waits in the checkpoint."""
-    environments = [each for part in parts for each in part.host["driver"]["envs"]["environments"]]
+    environments = [each for part in parts for each in part.host["source"]["envs"]["environments"]]
     ended = sum(each["episode"] + each["ended"] for each in environments)
     for part in parts:
         waiting = part.host["metrics"].get("episode/count", ("sum", 0, 0))[2]
@@ -155,8 +155,8 @@ def test_processes_finish_and_write_everything_once(crew, devices):
     one, two = load(crew.logdir, 2)
     assert any(k.startswith("state/") for k in one.arrays)
     assert not any(k.startswith(("state/", "acting/")) for k in two.arrays)
-    assert one.step == two.step and one.host["ratio"] == two.host["ratio"]
-    assert one.host["driver"]["calls"] == two.host["driver"]["calls"]
+    assert one.step == two.step and one.host["accounts"] == two.host["accounts"]
+    assert one.host["source"]["calls"] == two.host["source"]["calls"]
     assert max(120, rows[-1]["policy_steps"]) <= total_steps([one, two]) < 128
     check_episodes([one, two], rows)
     stored = [sum(part.host["replay"]["state"]["count"]) for part in (one, two)]
@@ -198,8 +198,8 @@ def test_environments_on_the_device_are_dealt_anew(crew):
     assert crew.wait() == [0], crew.said(0)
     assert f"continuing after {steps} policy steps" in crew.said(0)
     (part,) = load(crew.logdir, 1)
-    assert part.host["driver"]["policy_steps"] >= steps + 40
-    assert len(part.host["driver"]["begun"]) == OPTIONS["envs"]
+    assert part.host["source"]["policy_steps"] >= steps + 40
+    assert len(part.host["source"]["begun"]) == OPTIONS["envs"]
     check_rows(crew.logdir)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_run import disk, tiny_arguments
 
 from dreamer_jax.__main__ import run
+from dreamer_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
 
@@ -74,3 +79,55 @@ def test_environment_without_pictures_is_said(tmp_path, capsys):
     path = tmp_path / "agent.mp4"
     out = evaluate(tmp_path, capsys, "--episodes=1", f"--video={path}")
     assert "no video: the environment shows no picture" in out and not path.exists()
+
+
+HOSTILE = """
+from dreamer_jax.envs.testing.counting import Counting
+
+def env():
+    return Counting()
+"""
+
+
+@pytest.fixture
+def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory as somebody sends it, whose task names a module beside it."""
+    assert run(tiny_arguments("testing:counting", tmp_path / "sent", steps=3)) == 0
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "sent_code.py").write_text(HOSTILE)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    monkeypatch.delitem(sys.modules, "sent_code", raising=False)
+    rewrite(tmp_path / "sent", lambda config: config.update(task="sent_code:env"))
+    return tmp_path / "sent"
+
+
+def rewrite(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = root / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+def test_code_that_a_run_names_is_run_only_for_whoever_says_so(sent, capsys):
+    """Evaluating an agent that was sent ran what its sender had written."""
+    with pytest.raises(UserError, match=r"'sent_code:env' would run code .*--trust"):
+        run(["evaluate", f"--logdir={sent}", "--episodes=1"])
+    assert "sent_code" not in sys.modules
+    for option in ("--task=sent_code:env", "--trust"):
+        sys.modules.pop("sent_code", None)
+        assert "1 episodes" in evaluate(sent, capsys, "--episodes=1", option)
+        assert "sent_code" in sys.modules
+
+
+def test_a_task_on_the_command_line_does_not_vouch_for_other_code(sent):
+    rewrite(sent, lambda config: config["agent"].update(dynamics="sent_code:env"))
+    with pytest.raises(UserError, match=r"config\.agent\.dynamics='sent_code:env' .*--trust"):
+        run(["evaluate", f"--logdir={sent}", "--episodes=1", "--task=testing:counting"])
+    assert "sent_code" not in sys.modules
+
+
+def test_another_task_can_be_evaluated_in(trained, capsys):
+    own = evaluate(trained, capsys, "--episodes=3")
+    assert evaluate(trained, capsys, "--episodes=3", f"--task={TASK}") == own
+    config = json.loads((trained / "config.json").read_text())
+    assert config["task"] == TASK

@@ -37,7 +37,7 @@ def test_overrides_have_the_type_of_what_they_replace():
         "--config.train_ratio=2",
         "--config.agent.loss_scales.rep=0.5",
         "--noconfig.replay.online",
-        "--config.log.tensorboard",
+        "--config.log.outputs=tensorboard",
         "--config.task=testing:chase",
         "--logdir=x",
     )
@@ -48,7 +48,7 @@ def test_overrides_have_the_type_of_what_they_replace():
             "train_ratio": 2.0,
             "agent.loss_scales.rep": 0.5,
             "replay.online": False,
-            "log.tensorboard": True,
+            "log.outputs": "tensorboard",
             "task": "testing:chase",
         }
     )
@@ -115,6 +115,29 @@ def test_options_of_the_environment_that_no_preset_names_are_taken_by_their_lite
     assert values.config.steps == 7 and values.logdir == "x" and values.config.is_locked
 
 
+def test_parts_of_the_agent_take_new_names_too():
+    """A head, an objective or a behaviour of one's own needs a name that no preset has."""
+    values = read(
+        "--config.agent.heads.progress=my_module:make",
+        "--config.agent.objectives.contrast=my_module:make",
+        "--config.agent.behaviors.explore=my_module:make",
+        "--config.agent.options.ensemble=5",
+        "--config.agent.loss_scales.explore/actor=0.5",
+        "--config.agent.loss_scales.progress=2",
+        "--config.agent.heads.cont=my_module:other",  # named, hence typed
+    )
+    agent, before = values.config.agent, load_config("default").agent
+    assert agent.heads.to_dict() == before.heads.to_dict() | {
+        "progress": "my_module:make",
+        "cont": "my_module:other",
+    }
+    assert agent.objectives.contrast == agent.behaviors.explore == "my_module:make"
+    assert agent.options.to_dict() == {"ensemble": 5}
+    scales = before.loss_scales.to_dict() | {"explore/actor": 0.5, "progress": 2}
+    assert agent.loss_scales.to_dict() == scales
+    assert values.config.is_locked
+
+
 def test_of_two_values_of_an_option_the_last_is_taken():
     assert read("--config.env.noops=3", "--config.env.noops=4").config.env.noops == 4
     assert read("--config.env.noops=0", "--config.env.noops=0.5").config.env.noops == 0.5
@@ -127,9 +150,18 @@ def test_an_option_that_the_environment_does_not_take_is_refused_when_it_is_buil
 
 
 @pytest.mark.parametrize(
-    "argument", ["--config.env.a.b=3", "--config.environment.a=3", "--config.env.=3"]
+    "argument",
+    [
+        "--config.env.a.b=3",
+        "--config.environment.a=3",
+        "--config.env.=3",
+        "--config.agent.new=3",
+        "--config.agent.heads.=3",
+        "--config.agent.heads.a b=3",
+        "--config.log.new=3",
+    ],
 )
-def test_only_options_of_the_environment_may_be_new(argument):
+def test_only_sections_that_are_open_take_new_names(argument):
     with pytest.raises(UserError, match="unknown config key"):
         read(argument)
 

@@ -25,11 +25,12 @@ from dreamer_jax.device.compiled import name_arrays
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
+from dreamer_jax.runtime.saving.rundir import RunDir, read_spaces
 from dreamer_jax.types import TrainState
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
 
-TASK, UPDATES = "testing:chase", 41
+TASK, UPDATES, PHASE = "testing:chase", 41, "joint"
 
 # The maintained code's config.yaml for the agent of tiny_run.py, without what is not read.
 CONFIG_YAML = """
@@ -95,11 +96,11 @@ def state(cheap_compile: None) -> TrainState:  # noqa: ARG001
     agent = shared_agent(config, find_size(config.size), make_env(TASK).spaces).agent
     state = random_state(agent, seed=5)
     count = jnp.int32(UPDATES)
-    clip, rms, momentum, *rest, schedule = state.opt
+    clip, rms, momentum, *rest, schedule = state.opt[PHASE]
     rms = rms._replace(count=count, nu=random_tree(rms.nu, 7))
     momentum = momentum._replace(count=count, ema=random_tree(momentum.ema, 8))
     opt = (clip, rms, momentum, *rest, schedule._replace(count=count))
-    return state._replace(opt=opt, grad_steps=count)
+    return state._replace(opt={PHASE: opt}, grad_steps=count)
 
 
 @pytest.fixture
@@ -107,7 +108,8 @@ def params(state: TrainState) -> dict[str, np.ndarray]:
     """The state under the original names, optimiser included."""
     obs = make_env(TASK).spaces.obs
     named = export_params(state, obs)
-    for slot, tree in {1: state.opt[1].nu, 2: state.opt[2].ema}.items():
+    opt = state.opt[PHASE]
+    for slot, tree in {1: opt[1].nu, 2: opt[2].ema}.items():
         values = export_params(state._replace(params=tree), obs)
         trained = [name for name in values if not name.startswith(("slowval", "retnorm"))]
         named |= {f"opt/state/{slot}/1/{name}": values[name] for name in trained}
@@ -156,6 +158,7 @@ def test_parameters_optimiser_and_count_come_over(convert, state, tmp_path, caps
     expected = name_arrays(state, "state/")
     assert found is not None and found.step == UPDATES
     assert found.arrays.keys() == expected.keys()
+    assert read_spaces(RunDir(tmp_path / "new")) == make_env(TASK).spaces
     for name, value in expected.items():
         np.testing.assert_array_equal(found.arrays[name], value, err_msg=name)
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tiny_run import disk, tiny_run
 
-from dreamer_jax.commands.train import run_training
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime import training as training_module
 from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.run import run_training
+from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.checkpoint_files import write_manifest
 from dreamer_jax.runtime.saving.lock import RunLock
 
@@ -187,6 +187,6 @@ def test_replay_that_cannot_be_is_refused(tmp_path, options, text):
 
 def test_failed_last_save_is_a_fault(tmp_path, monkeypatch):
     """Exit code 0, or 75 for "resumable", with nothing on the disk would be a lie."""
-    monkeypatch.setattr(training_module.Checkpointer, "_save", lambda *_: 1 / 0)
+    monkeypatch.setattr(Checkpointer, "_save", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_training(tiny_run(CARTPOLE, {"steps": 6}), tmp_path)

@@ -43,7 +43,15 @@ def test_trains_evaluates_and_continues(task, report_every, tmp_path, capsys):
     assert f"{task}, size 16/8/3/2/8: " in out and "100.0% 4" in out
     assert f"learning curve: {tmp_path}" in out and f"video: {tmp_path}" in out
     assert re.search(r"greedy evaluation: mean -?[\d.]+ \(95% interval ", out)
-    expected = [".lock", "checkpoints", "config.json", "media", "metrics.jsonl", "replay"]
+    expected = [
+        ".lock",
+        "checkpoints",
+        "config.json",
+        "media",
+        "metrics.jsonl",
+        "replay",
+        "spaces.json",
+    ]
     assert files(tmp_path) == expected
     reports = ["open_loop_image_000000042.mp4"] if report_every else []
     assert files(tmp_path / "media") == ["evaluation.mp4", "learning_curve.png", *reports]
@@ -82,6 +90,7 @@ def test_missing_picture_packages_do_not_end_a_run(task, tmp_path, capsys, monke
         "config.json",
         "metrics.jsonl",
         "replay",
+        "spaces.json",
     ] or (files(tmp_path / "media") == [])
 
 
@@ -91,8 +100,9 @@ def test_python_runs_the_same_training(tmp_path):
     assert run(tiny_arguments(CARTPOLE, tmp_path / "line")) == 0
     one, two = (tmp_path / name for name in ("python", "line"))
     assert (one / "metrics.jsonl").read_text() == (two / "metrics.jsonl").read_text()
-    configs = [json.loads((root / "config.json").read_text()) for root in (one, two)]
-    assert configs[0] == configs[1]
+    for name in ("config.json", "spaces.json"):
+        first, second = (json.loads((root / name).read_text()) for root in (one, two))
+        assert first == second and first
 
 
 def test_default_directory_tells_time_task_and_seed():

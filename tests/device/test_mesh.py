@@ -66,7 +66,7 @@ def check(meshes: dict[str, dict[str, np.ndarray]]) -> None:
     for mesh, result in meshes.items():
         assert_same(result, one)
         data, fsdp = map(int, mesh.split("x"))
-        state = shares(result, "TrainState")
+        state = shares(result, "state")
         assert set(state.values()) == {1.0, 1 / fsdp}
         for name, share in state.items():
             vector = name.endswith(("bias", "scale", "count", "grad_steps", "low", "high"))
@@ -77,7 +77,7 @@ def check(meshes: dict[str, dict[str, np.ndarray]]) -> None:
         assert result["traffic/in_loops"] == 0 < result["traffic/sent"]
         assert result["traffic/gathered"] <= result["traffic/needed"]
         # What replay gets back, and what the next batch starts from, is spread like the rows.
-        for part in ("Carry", "Latent"):
+        for part in ("carry", "latents"):
             assert set(shares(result, part).values()) == {1 / (data * fsdp)}
 
 
@@ -100,7 +100,7 @@ def test_one_device_pays_nothing():
     compiled = Compiled(tiny.tiny_agent(tiny.VECTOR))
     state = compiled.shape()
     carry, batch = compiled.initial_carry(tiny.B), tiny.random_batch(tiny.VECTOR)
-    text = compiled._train.lower(state, carry, batch, compiled._keys["train"]).as_text()
+    text = compiled._train["joint"].lower(state, carry, batch, compiled._keys["train"]).as_text()
     for word in ("manual_computation", "mhlo.sharding", "@Sharding", "all_reduce", "all_gather"):
         assert word not in text
     assert text.count("stablehlo.while") >= 2  # the text is that of the update

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tiny import K, S, quick_jit, tiny_agent
 
+from dreamer_jax.dynamics.rssm import RSSM, Filtered
+
 FREE, UNIMIX = 1.0, 0.3
 RNG = np.random.default_rng(23)
 DYNAMICS = tiny_agent(unimix=UNIMIX, free_nats=FREE).world_model.dynamics
+assert isinstance(DYNAMICS, RSSM)
+
+
+def _losses(post: jax.Array, prior: jax.Array) -> tuple[dict[str, jax.Array], Any]:
+    nothing = jnp.zeros((0,))  # latents do not enter
+    return DYNAMICS.losses({}, Filtered(nothing, nothing, post, prior))
 
 
 def _divergences(post: jax.Array, prior: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return DYNAMICS.kl_losses(post, prior)
+    losses, _ = _losses(post, prior)
+    assert tuple(losses) == DYNAMICS.losses_made == ("dyn", "rep")
+    return losses["dyn"], losses["rep"]
 
 
 def test_dyn_and_rep_are_equal_in_value_and_different_in_gradient() -> None:
@@ -51,5 +63,19 @@ def test_below_the_free_nats_there_is_no_gradient() -> None:
 def test_entropy_is_that_of_the_mixed_distribution() -> None:
     sharp = jnp.array([[1e3, 0.0, 0.0, 0.0, 0.0]] * S)
     p = np.array([1 - UNIMIX, 0, 0, 0, 0]) + UNIMIX / K
-    np.testing.assert_allclose(DYNAMICS.entropy(sharp), -S * (p * np.log(p)).sum(), rtol=1e-4)
-    np.testing.assert_allclose(DYNAMICS.entropy(jnp.zeros((S, K))), S * np.log(K), rtol=1e-5)
+    _, seen = _losses(sharp, jnp.zeros((S, K)))
+    assert set(seen) == {"dynamics/post_entropy", "dynamics/prior_entropy"}
+    post, prior = seen["dynamics/post_entropy"], seen["dynamics/prior_entropy"]
+    np.testing.assert_allclose(post, -S * (p * np.log(p)).sum(), rtol=1e-4)
+    np.testing.assert_allclose(prior, S * np.log(K), rtol=1e-5)
+
+
+def test_losses_and_entropies_belong_to_their_step() -> None:
+    post, prior = (jnp.asarray(2 * RNG.normal(size=(2, 7, S, K)), jnp.float32) for _ in range(2))
+    losses, seen = _losses(post, prior)
+    one_loss, one_seen = _losses(post[1, 4], prior[1, 4])
+    for whole, one in ((losses, one_loss), (seen, one_seen)):
+        assert whole.keys() == one.keys()
+        for name, value in whole.items():
+            assert value.shape == (2, 7)
+            np.testing.assert_allclose(value[1, 4], one[name], rtol=1e-5)

@@ -6,6 +6,7 @@ hand, time is a Python loop, and classes are drawn by walking along the probabil
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -14,15 +15,15 @@ import numpy as np
 import pytest
 from tiny import F32, quick_jit, random_tree
 
-from dreamer_jax.distributions import RANDOM
-from dreamer_jax.dynamics.rssm import RSSM
-from dreamer_jax.types import Latent
+from dreamer_jax.distributions import GREEDY, RANDOM
+from dreamer_jax.dynamics.rssm import RSSM, Latent
+from dreamer_jax.dynamics.rssm_net import RSSMNet
 
 B, T, E, A = 2, 7, 11, 3
 D, HIDDEN, S, K, G = 20, 6, 3, 5, 4
 UNIMIX = 0.3  # a large uniform share, so that forgetting it changes samples
 
-RSSM_TINY = RSSM(
+NET = RSSMNet(
     deter=D,
     hidden=HIDDEN,
     groups=S,
@@ -31,11 +32,9 @@ RSSM_TINY = RSSM(
     dynamics_layers=2,
     prior_layers=2,
     posterior_layers=2,
-    unimix=UNIMIX,
-    free_nats=1.0,
-    sampler=RANDOM,
     dtype=F32,
 )
+RSSM_TINY = RSSM(NET, UNIMIX, free_nats=1.0, sampler=RANDOM)
 PARAMS = random_tree(jax.eval_shape(lambda: RSSM_TINY.init(jax.random.key(0), E, A)), seed=1)
 observe = quick_jit(RSSM_TINY.observe)
 
@@ -145,9 +144,9 @@ def _inputs(seed: int) -> Inputs:
 
 def test_observe_equals_a_plain_loop() -> None:
     inputs, naive = _inputs(0), NaiveRSSM(PARAMS)
-    latent, logits = observe(PARAMS, *inputs)
+    latent, feat, logits, prior = observe(PARAMS, *inputs)
     assert latent.deter.shape == (B, T, D) and latent.stoch.shape == (B, T, S, K)
-    prior = quick_jit(RSSM_TINY.prior_logits)(PARAMS, latent.deter)
+    np.testing.assert_array_equal(feat, RSSM_TINY.feat(latent))
     for row in range(B):
         deter, stoch = (np.asarray(x, np.float64)[row] for x in inputs.start)
         for t in range(T):
@@ -212,8 +211,8 @@ def test_nothing_before_is_first_can_influence_what_follows(t: int) -> None:
 def test_without_is_first_the_past_matters() -> None:
     mine, other = _inputs(2), _inputs(3)
     never = np.zeros((B, T), bool)
-    one = observe(PARAMS, *_splice(mine, mine, 4)._replace(is_first=never))[1]
-    two = observe(PARAMS, *_splice(other, mine, 4)._replace(is_first=never))[1]
+    logits = lambda inputs: observe(PARAMS, *inputs._replace(is_first=never)).post_logits
+    one, two = logits(_splice(mine, mine, 4)), logits(_splice(other, mine, 4))
     assert (np.abs(one[:, 4:] - two[:, 4:]) > 1e-3).any((0, 2, 3)).all()
 
 
@@ -229,8 +228,8 @@ def test_the_action_after_a_reset_matters() -> None:
     inputs = _splice(_inputs(2), _inputs(2), 3)
     moved = inputs.action.copy()
     moved[:, 4] = 0.1 - moved[:, 4]
-    one = observe(PARAMS, *inputs)[1]
-    two = observe(PARAMS, *inputs._replace(action=moved))[1]
+    one = observe(PARAMS, *inputs).post_logits
+    two = observe(PARAMS, *inputs._replace(action=moved)).post_logits
     np.testing.assert_array_equal(one[:, :4], two[:, :4])
     assert (one[:, 4] != two[:, 4]).any()
 
@@ -248,8 +247,8 @@ def test_samples_carry_the_gradient_of_their_probabilities() -> None:
     inputs = _inputs(4)
 
     def later(embed: jax.Array) -> jax.Array:
-        latent, _ = RSSM_TINY.observe(PARAMS, inputs.start, embed, *inputs[2:])
-        return latent.deter[1, 4].sum()  # the second row has no reset between 1 and 4
+        filtered = RSSM_TINY.observe(PARAMS, inputs.start, embed, *inputs[2:])
+        return filtered.latent.deter[1, 4].sum()  # the second row has no reset between 1 and 4
 
     grad = quick_jit(jax.grad(later))(inputs.embed)
     assert (np.abs(grad[1, :4]).sum(-1) > 0).all()
@@ -263,11 +262,39 @@ def test_initial_state_is_zero() -> None:
 
 
 def test_pack_and_unpack_are_inverse() -> None:
-    latent, _ = observe(PARAMS, *_inputs(5))
+    latent = observe(PARAMS, *_inputs(5)).latent
     packed = RSSM_TINY.pack(latent)
-    assert packed.stoch.dtype == jnp.uint8 and packed.stoch.shape == (B, T, S)
+    assert packed["stoch"].dtype == jnp.uint8 and packed["stoch"].shape == (B, T, S)
     jax.tree.map(np.testing.assert_array_equal, RSSM_TINY.unpack(packed), latent)
-    jax.tree.map(np.testing.assert_array_equal, RSSM_TINY.unpack(latent), latent)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_packed_fits_the_spaces_that_replay_was_told(dtype: str) -> None:
+    rssm = dataclasses.replace(RSSM_TINY, net=NET.clone(dtype=jnp.dtype(dtype)))
+    spaces, latent = rssm.latent_spaces(), rssm.initial(B)
+    packed = rssm.pack(latent)
+    assert {name: (column.shape[1:], column.dtype) for name, column in packed.items()} == {
+        name: (space.shape, space.dtype) for name, space in spaces.items()
+    }
+    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert shapes(rssm.unpack(packed)) == shapes(latent)
+
+
+def test_noise_of_every_group_is_drawn_by_the_sampler() -> None:
+    noise = RSSM_TINY.draw_noise(jax.random.key(2), (B, T))
+    assert noise.shape == (B, T, S)
+    np.testing.assert_array_equal(noise, RANDOM.uniform(jax.random.key(2), (B, T, S)))
+    greedy = dataclasses.replace(RSSM_TINY, sampler=GREEDY)
+    np.testing.assert_array_equal(
+        greedy.draw_noise(jax.random.key(2), (B, T)), GREEDY.uniform(jax.random.key(2), (B, T, S))
+    )
+
+
+def test_decoder_inputs_are_the_two_parts_of_feat() -> None:
+    latent = observe(PARAMS, *_inputs(5)).latent
+    deter, stoch = RSSM_TINY.decoder_inputs(latent)
+    assert deter.shape == (B, T, D) and stoch.shape == (B, T, S * K)
+    np.testing.assert_array_equal(jnp.concatenate([deter, stoch], -1), RSSM_TINY.feat(latent))
 
 
 def test_feat_is_deter_then_stoch_row_major() -> None:

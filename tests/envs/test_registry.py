@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dreamer_jax.envs.checking.episodes import check_env
-from dreamer_jax.envs.registry import make_env
+from dreamer_jax.envs.registry import make_env, names_code
 from dreamer_jax.errors import UserError
 from dreamer_jax.types import Space
 
@@ -175,7 +175,7 @@ def test_a_missing_package_is_named_with_its_extra(task, package, extra):
     program = f"""
         import sys
         sys.modules[{package!r}] = None
-        from dreamer_jax.envs.registry import make_env
+        from dreamer_jax.envs.registry import make_env, names_code
         from dreamer_jax.errors import UserError
         try:
             make_env({task!r})
@@ -198,7 +198,7 @@ def test_a_package_missing_in_somebodys_own_module_is_their_traceback(tmp_path, 
 def test_a_suite_imports_no_other_suites_packages_and_no_jax():
     program = """
         import sys
-        from dreamer_jax.envs.registry import make_env
+        from dreamer_jax.envs.registry import make_env, names_code
         suites = {"gymnasium", "ale_py", "dm_control", "dm_env", "scipy"}
         loaded = lambda: ({"jax"} | suites) & set(sys.modules)
         assert not loaded(), loaded()
@@ -248,3 +248,24 @@ def test_nothing_to_see_or_to_do_is_said_before_training(name, message, tmp_path
         make_env(f"my_empty:{name}")
     assert make_env("my_empty:partly").spaces.obs["a"].shape == (0,)
     del sys.modules["my_empty"]
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        ("gymnasium:CartPole-v1", False),
+        ("gymnasium:ALE/Pong-v5", False),
+        ("gymnasium:my_module:MyEnv-v0", True),
+        ("testing:counting", False),
+        ("device:chase", False),
+        ("minigrid:MiniGrid-Empty-5x5-v0", False),
+        ("my_module:make", True),
+        ("package.module:Class", True),
+        ("dreamer_jax.envs.testing.counting:Counting", True),
+        ("unknown", True),
+        ("", True),
+    ],
+)
+def test_tasks_that_run_code_are_told_from_those_of_a_suite(task, code):
+    """A config.json that somebody sends may name any module; Gymnasium imports what an id names."""
+    assert names_code(task) is code

@@ -20,7 +20,7 @@ from tiny import (
 )
 
 from dreamer_jax.agent import Agent
-from dreamer_jax.types import Batch, Carry, Latent, Replayed, Space, Spaces
+from dreamer_jax.types import Batch, Carry, Replayed, Space, Spaces
 from dreamer_jax.world_model import WorldModel, encode_action
 
 COUNT = Spaces({"step": Space(FLOAT, ())}, {"choice": Space(INT, (), 50)})
@@ -36,7 +36,7 @@ def _counting(context: int) -> Replayed:
         steps.astype(np.float32),
         *(flags.copy() for _ in range(3)),
     )
-    stored = Latent(np.full((B, D), 7, np.float32), np.full((B, S), 1, np.uint8))
+    stored = {"deter": np.full((B, D), 7, np.float32), "stoch": np.full((B, S), 1, np.uint8)}
     follows = np.array([False, True])
     return jax.tree.map(jnp.asarray, Replayed(records, stored if context else None, follows))
 
@@ -65,7 +65,8 @@ def test_every_observation_meets_the_action_that_led_to_it(
 
     monkeypatch.setattr(WorldModel, "observe", spy)
     with pytest.raises(Enough):
-        agent.train(random_state(agent), _carry(agent), _counting(context), jax.random.key(0))
+        state, key = random_state(agent), jax.random.key(0)
+        agent.train("joint", state, _carry(agent), _counting(context), key)
     start, steps, action = met[0]
     offset = np.array([[0], [20]])
     np.testing.assert_array_equal(steps, np.arange(context, T + context) + offset)

@@ -29,19 +29,26 @@ COLUMNS = {
     "is_first": Space(np.dtype(bool), ()),
     "is_last": Space(np.dtype(bool), ()),
 }
-DETER, STOCH = Space(np.dtype(np.float32), (3,)), Space(np.dtype(np.uint8), (2,))
+LATENTS = {
+    "deter": Space(np.dtype(np.float32), (3,)),
+    "stoch": Space(np.dtype(np.uint8), (2,)),
+}
+Rows = dict[str, np.ndarray]
 
 
 def make_replay(streams: int = 2) -> Replay:
     sizes = {"capacity": 20 * streams, "batch_size": 1, "length": 3, "block_length": 4}
-    return Replay(COLUMNS, DETER, STOCH, streams=streams, **sizes)
+    return Replay(COLUMNS, LATENTS, streams=streams, **sizes)
 
 
-def records(number: int, streams: int = 2) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def records(number: int, streams: int = 2) -> tuple[Rows, Rows]:
     flag = np.full(streams, number % 5 == 0)
     values = {"x": np.full((streams, 2), number, np.float32), "is_first": flag, "is_last": ~flag}
-    deter, stoch = np.full((streams, 3), number, np.float32), np.full((streams, 2), 1, np.uint8)
-    return values, deter, stoch
+    latents = {
+        "deter": np.full((streams, 3), number, np.float32),
+        "stoch": np.full((streams, 2), 1, np.uint8),
+    }
+    return values, latents
 
 
 def fill(replay: Replay, count: int) -> None:
@@ -50,11 +57,13 @@ def fill(replay: Replay, count: int) -> None:
 
 
 def records_into_replay(data: st.DataObject, folder: Path) -> None:  # noqa: ARG001
-    """A record of other keys, types or shapes is refused whole; nothing is cast or stored."""
+    """Records or latents of other keys, types or shapes are refused whole; nothing is stored."""
     replay = make_replay()
     fill(replay, 7)
-    values, deter, stoch = records(7)
-    key = data.draw(st.sampled_from([*COLUMNS, "another"]))
+    both = records(7)
+    which = data.draw(st.integers(0, 1))
+    values, spaces = both[which], (COLUMNS, LATENTS)[which]
+    key = data.draw(st.sampled_from([*spaces, "another"]))
     change = data.draw(st.sampled_from(["nothing", "drop", "dtype", "shape"]))
     if change == "drop":
         values.pop(key, None)
@@ -63,11 +72,11 @@ def records_into_replay(data: st.DataObject, folder: Path) -> None:  # noqa: ARG
         old = values.get(key, np.zeros((2, 2), np.float32))
         values[key] = old.astype(dtype) if change == "dtype" else np.zeros(shape, old.dtype)
     before = replay.state()
-    right = values.keys() == COLUMNS.keys() and all(
-        (values[k].dtype, values[k].shape) == (s.dtype, (2, *s.shape)) for k, s in COLUMNS.items()
+    right = values.keys() == spaces.keys() and all(
+        (values[k].dtype, values[k].shape) == (s.dtype, (2, *s.shape)) for k, s in spaces.items()
     )
     try:
-        replay.add(values, deter, stoch)
+        replay.add(*both)
         assert right and replay.size == 16
     except ValueError as error:
         assert not right and str(error) and replay.state() == before

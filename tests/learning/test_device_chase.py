@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 from learning_options import SMALL
 
-from dreamer_jax.commands.train import run_training
 from dreamer_jax.config import load_config
+from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.showing.metrics import read_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_compile")]

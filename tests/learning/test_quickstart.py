@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dreamer_jax.commands.train import run_training
 from dreamer_jax.config import load_config
+from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.showing.metrics import read_rows
 
 

@@ -20,6 +20,7 @@ COLUMNS = {
 }
 DETER = Space(np.dtype(ml_dtypes.bfloat16), (5,))
 STOCH = Space(np.dtype(np.uint8), (3,))
+LATENTS = {"deter": DETER, "stoch": STOCH}
 Make = Callable[..., Replay]
 Feed = Callable[..., None]
 Manifest = dict[str, Any]
@@ -33,7 +34,7 @@ def make_replay() -> Callable[..., Replay]:
 
     def make(**options: Any) -> Replay:
         sizes = {"capacity": 3 * 23, "streams": 3, "batch_size": 2, "length": 5, "block_length": 7}
-        return Replay(COLUMNS, DETER, STOCH, **{**sizes, **options})
+        return Replay(COLUMNS, LATENTS, **{**sizes, **options})
 
     return make
 
@@ -55,7 +56,8 @@ def feed() -> Callable[..., None]:
                 "is_last": np.zeros(len(index), bool),
             }
             deter = np.tile((step % 251)[:, None], 5).astype(DETER.dtype)
-            replay.add(records, deter, np.tile((step % 241)[:, None], 3).astype(np.uint8))
+            stoch = np.tile((step % 241)[:, None], 3).astype(np.uint8)
+            replay.add(records, {"deter": deter, "stoch": stoch})
 
     return add
 
@@ -66,10 +68,14 @@ def write(replay: Replay, directory: Path) -> Manifest:
 
 
 def alter_latents(replay: Replay, stream: int, start: int, value: int) -> None:
-    shape = (1, replay.length)
-    deter = np.full((*shape, 5), value, DETER.dtype)
-    stoch = np.full((*shape, 3), value, np.uint8)
-    replay.write_back(Slots(np.array([stream]), np.array([start])), deter, stoch)
+    slots = Slots(np.array([stream]), np.array([start]))
+    replay.write_back(slots, equal_latents(replay, 1, value))
+
+
+def equal_latents(replay: Replay, rows: int, value: int) -> dict[str, np.ndarray]:
+    """Return latents `[rows, T, ...]` by column, all numbers of them `value`."""
+    lead = (rows, replay.length)
+    return {key: np.full((*lead, *s.shape), value, s.dtype) for key, s in LATENTS.items()}
 
 
 def content(replay: Replay, stream: int) -> dict[str, np.ndarray]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from .conftest import COLUMNS, DETER, STOCH, assert_same
+from .conftest import COLUMNS, LATENTS, assert_same
 
 
 def drawn(streams: int, count: int, seed: int = 0) -> tuple[dict[str, np.ndarray], ...]:
-    """Return `[count, streams, ...]` records, deter and stoch."""
+    """Return `[count, streams, ...]` records and latents by column."""
     rng, lead = np.random.default_rng(seed), (count, streams)
     values = {k: rng.integers(0, 2, (*lead, *s.shape)).astype(s.dtype) for k, s in COLUMNS.items()}
     values["step"] = np.arange(count * streams).reshape(lead)
-    deter = rng.normal(size=(*lead, *DETER.shape)).astype(DETER.dtype)
-    return values, deter, rng.integers(0, 99, (*lead, *STOCH.shape)).astype(STOCH.dtype)
+    deter, stoch = LATENTS["deter"], LATENTS["stoch"]
+    return values, {
+        "deter": rng.normal(size=(*lead, *deter.shape)).astype(deter.dtype),
+        "stoch": rng.integers(0, 99, (*lead, *stoch.shape)).astype(stoch.dtype),
+    }
+
+
+def rows(columns: dict[str, np.ndarray], which: Any) -> dict[str, np.ndarray]:
+    return {key: value[which] for key, value in columns.items()}
 
 
 @pytest.mark.parametrize("online", [True, False])
@@ -22,19 +31,20 @@ def drawn(streams: int, count: int, seed: int = 0) -> tuple[dict[str, np.ndarray
 def test_any_cut_gives_the_replay_of_single_records(make_replay, cuts, online):
     """Up to a ring and more at a time; content, queue and generator."""
     one, many = make_replay(online=online), make_replay(online=online)
-    records, deter, stoch = drawn(3, sum(cuts))
+    records, latents = drawn(3, sum(cuts))
     for i in range(sum(cuts)):
-        one.add({key: value[i] for key, value in records.items()}, deter[i], stoch[i])
+        one.add(rows(records, i), rows(latents, i))
     start = 0
     for cut in cuts:
         part = slice(start, start + cut)
-        many.add_many({k: v[part] for k, v in records.items()}, deter[part], stoch[part])
+        many.add_many(rows(records, part), rows(latents, part))
         start += cut
     assert_same(one, many)
     if one.can_sample:
         ours, theirs = one.sample(), many.sample()
         assert all(ours.data[k].tobytes() == theirs.data[k].tobytes() for k in ours.data)
-        assert ours.deter.tobytes() == theirs.deter.tobytes()
+        for key in LATENTS:
+            assert ours.latents[key].tobytes() == theirs.latents[key].tobytes()
 
 
 def test_streams_of_different_length(make_replay):
@@ -42,10 +52,10 @@ def test_streams_of_different_length(make_replay):
     one, many = make_replay(), make_replay()
     for replay in (one, many):
         replay._windows.count[:] = (4, 31, 17)
-    records, deter, stoch = drawn(3, 9)
+    records, latents = drawn(3, 9)
     for i in range(9):
-        one.add({key: value[i] for key, value in records.items()}, deter[i], stoch[i])
-    many.add_many(records, deter, stoch)
+        one.add(rows(records, i), rows(latents, i))
+    many.add_many(records, latents)
     for key, column in one._records.columns.items():
         for stream, count in enumerate(one._windows.count):
             slots = np.arange(count - 9, count) % one._records.capacity
@@ -56,11 +66,11 @@ def test_streams_of_different_length(make_replay):
 @pytest.mark.parametrize("key", ["step", "deter", "streams"])
 def test_wrong_records_are_refused_whole(make_replay, key):
     replay = make_replay()
-    records, deter, stoch = drawn(2 if key == "streams" else 3, 5)
+    records, latents = drawn(2 if key == "streams" else 3, 5)
     if key == "step":
         records["step"] = records["step"].astype(np.int32)
     if key == "deter":
-        deter = deter.astype(np.float32)
+        latents["deter"] = latents["deter"].astype(np.float32)
     with pytest.raises(ValueError, match="must be"):
-        replay.add_many(records, deter, stoch)
+        replay.add_many(records, latents)
     assert replay.size == 0

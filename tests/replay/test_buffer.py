@@ -8,12 +8,7 @@ import pytest
 
 from dreamer_jax.replay import Replay, Slots
 
-from .conftest import COLUMNS, DETER, STOCH, STREAM_STRIDE, Feed, Make
-
-
-def latents(replay: Replay, rows: int, value: int) -> tuple[np.ndarray, np.ndarray]:
-    shape = (rows, replay.length)
-    return np.full((*shape, 5), value, DETER.dtype), np.full((*shape, 3), value, np.uint8)
+from .conftest import COLUMNS, DETER, LATENTS, STREAM_STRIDE, Feed, Make, equal_latents
 
 
 def stored(replay: Replay, stream: int, start: int, length: int) -> np.ndarray:
@@ -45,20 +40,19 @@ def test_context_latent_is_that_of_the_leading_record(make_replay: Make, feed: F
     replay = make_replay()
     feed(replay, 31)
     batch = replay.sample()
-    assert batch.deter is not None and batch.stoch is not None
+    assert batch.latents is not None and batch.latents.keys() == LATENTS.keys()
+    deter, stoch = batch.latents["deter"], batch.latents["stoch"]
     lead = batch.data["step"][:, 0]
-    np.testing.assert_array_equal(
-        batch.deter, np.tile((lead % 251)[:, None], 5).astype(DETER.dtype)
-    )
-    np.testing.assert_array_equal(batch.stoch, np.tile((lead % 241)[:, None], 3))
-    assert batch.deter.dtype == DETER.dtype
+    np.testing.assert_array_equal(deter, np.tile((lead % 251)[:, None], 5).astype(DETER.dtype))
+    np.testing.assert_array_equal(stoch, np.tile((lead % 241)[:, None], 3))
+    assert deter.dtype == DETER.dtype
 
 
 def test_no_latent_without_context(make_replay: Make, feed: Feed) -> None:
     replay = make_replay(context=0)
     feed(replay, 31)
     batch = replay.sample()
-    assert batch.deter is None and batch.stoch is None
+    assert batch.latents is None
 
 
 def test_sampling_needs_as_many_windows_as_a_batch_has_records(
@@ -130,13 +124,13 @@ def test_write_back_reaches_the_trained_records_only(make_replay: Make, feed: Fe
     replay = make_replay(online=False)
     feed(replay, 31)
     slots = Slots(np.array([1]), np.array([20]))
-    deter, stoch = latents(replay, 1, 0)
-    deter[0, :, 0] = stoch[0, :, 0] = np.arange(200, 205)
+    latents = equal_latents(replay, 1, 0)
+    latents["deter"][0, :, 0] = latents["stoch"][0, :, 0] = np.arange(200, 205)
     before = replay._latents.read(1, 8, 23)
-    assert replay.write_back(slots, deter, stoch) == 0
+    assert replay.write_back(slots, latents) == 0
     after = replay._latents.read(1, 8, 23)
-    np.testing.assert_array_equal(after["stoch"][12:17], stoch[0])
-    np.testing.assert_array_equal(after["deter"][12:17], deter[0])
+    for key in LATENTS:
+        np.testing.assert_array_equal(after[key][12:17], latents[key][0])
     for key, values in before.items():
         np.testing.assert_array_equal(after[key][:12], values[:12])
         np.testing.assert_array_equal(after[key][17:], values[17:])
@@ -152,7 +146,7 @@ def test_late_write_back_spares_overwritten_records(
     feed(replay, 23)
     slots = Slots(np.array([1]), np.array([1]))  # records 1 … 5; the ring is full
     feed(replay, late)
-    assert replay.write_back(slots, *latents(replay, 1, 250)) == dropped
+    assert replay.write_back(slots, equal_latents(replay, 1, 250)) == dropped
     everything = stored(replay, 1, late, 23)
     expected = (1000 + late + np.arange(23)) % 241
     expected[max(0, 1 - late) : max(0, 6 - late)] = 250
@@ -162,11 +156,11 @@ def test_late_write_back_spares_overwritten_records(
 def test_last_row_wins_where_rows_overlap(make_replay: Make, feed: Feed) -> None:
     replay = make_replay(online=False, batch_size=3)
     feed(replay, 31)
-    deter, stoch = latents(replay, 3, 0)
+    latents = equal_latents(replay, 3, 0)
     for row in range(3):
-        deter[row] = stoch[row] = 201 + row
+        latents["deter"][row] = latents["stoch"][row] = 201 + row
     slots = Slots(np.array([1, 1, 1]), np.array([20, 22, 18]))
-    replay.write_back(slots, deter, stoch)
+    replay.write_back(slots, latents)
     np.testing.assert_array_equal(
         stored(replay, 1, 18, 9), [203, 203, 203, 203, 203, 202, 202, 202, 202]
     )
@@ -177,11 +171,14 @@ def test_wrong_latents_are_refused_and_nothing_is_stored(make_replay: Make, feed
     feed(replay, 31)
     before = replay._latents.read(0, 8, 23)
     slots = replay.sample().slots
-    deter, stoch = latents(replay, 2, 99)
+    latents = equal_latents(replay, 2, 99)
+    deter, stoch = latents["deter"], latents["stoch"]
     with pytest.raises(ValueError, match=r"'deter' must be bfloat16 .* got float32"):
-        replay.write_back(slots, deter.astype(np.float32), stoch)
+        replay.write_back(slots, latents | {"deter": deter.astype(np.float32)})
     with pytest.raises(ValueError, match=r"'stoch' must be uint8 of shape \(2, 5, 3\)"):
-        replay.write_back(slots, deter, stoch[:, 1:])
+        replay.write_back(slots, latents | {"stoch": stoch[:, 1:]})
+    with pytest.raises(ValueError, match=r"keys \['deter', 'stoch'\], got \['deter'\]"):
+        replay.write_back(slots, {"deter": deter})
     for key, values in replay._latents.read(0, 8, 23).items():
         np.testing.assert_array_equal(values, before[key])
 
@@ -191,7 +188,8 @@ def test_wrong_record_leaves_the_replay_as_it_was(make_replay: Make, feed: Feed)
     feed(replay, 3)
     records = {key: np.zeros((3, *s.shape), s.dtype) for key, s in COLUMNS.items()}
     with pytest.raises(ValueError, match="'stoch' must be uint8"):
-        replay.add(records, np.zeros((3, 5), DETER.dtype), np.zeros((3, 3), np.int32))
+        latents = {"deter": np.zeros((3, 5), DETER.dtype), "stoch": np.zeros((3, 3), np.int32)}
+        replay.add(records, latents)
     assert replay.size == 9
     np.testing.assert_array_equal(replay._records.read(0, 0, 3)["step"], [0, 1, 2])
 
@@ -203,6 +201,46 @@ def test_same_seed_same_batches(make_replay: Make, feed: Feed) -> None:
         feed(replay, 31)
         steps.append([replay.sample().data["step"].tolist() for _ in range(11)])
     assert steps[0] == steps[1] != steps[2]
+
+
+@pytest.mark.parametrize("filled", [9, 31])
+def test_a_look_leaves_no_trace(make_replay: Make, feed: Feed, filled: int) -> None:
+    """A report drew its batch as training does: whoever reported trained on other batches."""
+    looked, twin = (make_replay(seed=[3, 1], recency=0.5) for _ in range(2))
+    for both in (looked, twin):
+        feed(both, filled)
+    assert twin.state()["queue"]  # windows that a look must not serve
+    looked.look(7), looked.look(8)
+    assert looked.state() == twin.state()
+    for _ in range(5):
+        ours, theirs = looked.sample(), twin.sample()
+        for key in COLUMNS:
+            np.testing.assert_array_equal(ours.data[key], theirs.data[key])
+
+
+def test_a_look_depends_on_its_number_and_the_seed_alone(make_replay: Make, feed: Feed) -> None:
+    replay, other = make_replay(seed=[3, 1]), make_replay(seed=[3, 2])
+    feed(replay, 31), feed(other, 31)
+    steps = lambda replay, at: replay.look(at).data["step"].tolist()
+    first = steps(replay, 5)
+    replay.sample(), replay.look(6)
+    assert steps(replay, 5) == first
+    assert len({str(steps(replay, at)) for at in range(7)}) > 1
+    assert [steps(other, at) for at in range(7)] != [steps(replay, at) for at in range(7)]
+
+
+def test_a_look_is_a_batch_like_any_other(make_replay: Make, feed: Feed) -> None:
+    replay = make_replay()
+    feed(replay, 8)
+    with pytest.raises(ValueError, match="9 windows exist, 10 are needed"):
+        replay.look(0)
+    feed(replay, 23)
+    batch = replay.look(0)
+    step = batch.data["step"]
+    assert step.shape == (2, 6) and (np.diff(step, axis=1) == 1).all()
+    np.testing.assert_array_equal(step[:, 1] % STREAM_STRIDE, batch.slots.start)
+    assert batch.latents is not None
+    np.testing.assert_array_equal(batch.latents["stoch"][:, 0], step[:, 0] % 241)
 
 
 def test_online_queue_serves_every_window_once_and_first(make_replay: Make, feed: Feed) -> None:
@@ -232,7 +270,7 @@ def test_impossible_arguments_are_named(
 def test_flags_are_required() -> None:
     columns = {key: space for key, space in COLUMNS.items() if key != "is_last"}
     with pytest.raises(ValueError, match="need is_first and is_last"):
-        Replay(columns, DETER, STOCH, capacity=69, streams=3, batch_size=2, length=5)
+        Replay(columns, LATENTS, capacity=69, streams=3, batch_size=2, length=5)
 
 
 def test_replay_imports_no_jax() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from dreamer_jax.replay.dealing import owned, restore_dealt, write_back_dealt
 
-from .conftest import STREAM_STRIDE, Feed, Make, content, write
+from .conftest import STREAM_STRIDE, Feed, Make, content, equal_latents, write
 
 
 def test_streams_are_numbered_over_all_parts():
@@ -28,11 +28,8 @@ def test_every_stream_arrives_once_and_whole(
         folder = tmp_path / str(process)
         parts.append((folder, write(replay, folder)))
         window = replay.sample()
-        deter, stoch = (
-            np.full((len(window.slots.stream), replay.length, *x.shape[1:]), process + 3, x.dtype)
-            for x in (window.deter, window.stoch)
-        )
-        pending.append({"slots": list(window.slots), "latents": [deter, stoch]})
+        latents = equal_latents(replay, len(window.slots.stream), process + 3)
+        pending.append({"slots": list(window.slots), "latents": latents})
     counts, seen = [2, 2], []
     for process in range(4 // streams):
         new = make_replay(streams=streams, capacity=streams * 17)

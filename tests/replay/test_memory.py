@@ -9,13 +9,13 @@ from dreamer_jax.errors import UserError
 from dreamer_jax.replay import Replay, check_memory, replay_bytes
 from dreamer_jax.replay.memory import GIB, present_memory
 
-from .conftest import COLUMNS, DETER, STOCH
+from .conftest import COLUMNS, LATENTS
 
 
 def test_foretold_bytes_are_the_allocated_bytes(make_replay: Callable[..., Replay]) -> None:
     replay = make_replay(capacity=71, streams=3)
     per_record = (8 + 6 + 1 + 1) + (5 * 2 + 3)
-    assert replay_bytes(COLUMNS, DETER, STOCH, capacity=71, streams=3) == 69 * per_record
+    assert replay_bytes(COLUMNS, LATENTS, capacity=71, streams=3) == 69 * per_record
     assert replay.nbytes == 69 * per_record
 
 

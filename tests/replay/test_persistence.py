@@ -13,7 +13,17 @@ from dreamer_jax.errors import UserError
 from dreamer_jax.replay import CorruptReplayError, Replay, collect_garbage, persistence
 from dreamer_jax.types import Space
 
-from .conftest import COLUMNS, DETER, STOCH, Feed, Make, Manifest, alter_latents, assert_same, write
+from .conftest import (
+    COLUMNS,
+    DETER,
+    LATENTS,
+    Feed,
+    Make,
+    Manifest,
+    alter_latents,
+    assert_same,
+    write,
+)
 
 
 def names(manifest: Manifest) -> set[str]:
@@ -42,8 +52,9 @@ def test_restored_replay_is_identical_and_samples_alike(
         one, two = replay.sample(), other.sample()
         for key, values in one.data.items():
             np.testing.assert_array_equal(values, two.data[key])
-        assert one.deter is not None and two.deter is not None
-        np.testing.assert_array_equal(one.deter, two.deter)
+        assert one.latents is not None and two.latents is not None
+        for key in LATENTS:
+            np.testing.assert_array_equal(one.latents[key], two.latents[key])
     assert_same(replay, other)
 
 
@@ -247,8 +258,8 @@ def test_other_columns_and_formats_are_refused(
     replay = make_replay()
     feed(replay, 20)
     manifest = write(replay, tmp_path)
-    wider = Space(DETER.dtype, (7,))
-    other = Replay(COLUMNS, wider, STOCH, capacity=69, streams=3, batch_size=2, length=5)
+    wider = LATENTS | {"deter": Space(DETER.dtype, (7,))}
+    other = Replay(COLUMNS, wider, capacity=69, streams=3, batch_size=2, length=5)
     text = r"deter is \['bfloat16', \[5\]\] there and \['bfloat16', \[7\]\] here"
     with pytest.raises(UserError, match=text):
         other.restore(tmp_path, manifest)

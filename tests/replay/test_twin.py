@@ -18,8 +18,10 @@ COLUMNS = {
     "is_first": Space(np.dtype(bool), ()),
     "is_last": Space(np.dtype(bool), ()),
 }
-DETER = Space(np.dtype(np.float32), (3,))
-STOCH = Space(np.dtype(np.uint8), (2,))
+LATENTS = {
+    "deter": Space(np.dtype(np.float32), (3,)),
+    "stoch": Space(np.dtype(np.uint8), (2,)),
+}
 
 
 class ReplayAgainstLists(RuleBasedStateMachine):
@@ -42,7 +44,7 @@ class ReplayAgainstLists(RuleBasedStateMachine):
         smallest = self.span - 1 + -(-options["batch_size"] * options["length"] // streams)
         self.per_stream = smallest + per_stream
         self.options = options | {"streams": streams, "capacity": streams * self.per_stream}
-        self.replay = Replay(COLUMNS, DETER, STOCH, **self.options)
+        self.replay = Replay(COLUMNS, LATENTS, **self.options)
         self.twin: list[list[dict[str, Any]]] = [[] for _ in range(streams)]
         self.tiles: list[tuple[int, int]] = []
         self.pending: list[Slots] = []
@@ -84,9 +86,9 @@ class ReplayAgainstLists(RuleBasedStateMachine):
                 if self.options["online"] and complete:
                     self.tiles.append((stream, len(self.twin[stream]) - self.span))
             stacked = {key: np.array([record[key] for record in records]) for key in records[0]}
-            deter, stoch = stacked.pop("deter"), stacked.pop("stoch")
-            self.replay.add(stacked, deter, stoch)
-            for array in (*stacked.values(), deter, stoch):
+            latents = {key: stacked.pop(key) for key in LATENTS}
+            self.replay.add(stacked, latents)
+            for array in (*stacked.values(), *latents.values()):
                 array[...] = 0  # the replay must have copied
 
     def expected_row(self, stream: int, start: int) -> dict[str, list]:
@@ -123,9 +125,9 @@ class ReplayAgainstLists(RuleBasedStateMachine):
             for key in COLUMNS:
                 np.testing.assert_array_equal(batch.data[key][row], expected[key])
             if context:
-                assert batch.deter is not None and batch.stoch is not None
-                np.testing.assert_array_equal(batch.deter[row], expected["deter"][0])
-                np.testing.assert_array_equal(batch.stoch[row], expected["stoch"][0])
+                assert batch.latents is not None and batch.latents.keys() == LATENTS.keys()
+                for key, values in batch.latents.items():
+                    np.testing.assert_array_equal(values[row], expected[key][0])
         self.pending.append(batch.slots)
 
     @precondition(lambda self: self.pending)
@@ -135,8 +137,10 @@ class ReplayAgainstLists(RuleBasedStateMachine):
         slots = self.pending.pop(data.draw(st.integers(0, len(self.pending) - 1)))
         rows, length = self.options["batch_size"], self.options["length"]
         numbers = np.array([self.number() for _ in range(rows * length)]).reshape(rows, length, 1)
-        deter = np.tile(numbers, 3).astype(np.float32)
-        stoch = np.tile(numbers % 256, 2).astype(np.uint8)
+        latents = {
+            "deter": np.tile(numbers, 3).astype(np.float32),
+            "stoch": np.tile(numbers % 256, 2).astype(np.uint8),
+        }
         dropped = 0
         for row in range(rows):
             stream = int(slots.stream[row])
@@ -145,9 +149,9 @@ class ReplayAgainstLists(RuleBasedStateMachine):
                 if index < self.oldest(stream):
                     dropped += 1
                 else:
-                    latent = {"deter": deter[row, step].copy(), "stoch": stoch[row, step].copy()}
+                    latent = {key: value[row, step].copy() for key, value in latents.items()}
                     self.twin[stream][index] = self.twin[stream][index] | latent
-        assert self.replay.write_back(slots, deter, stoch) == dropped
+        assert self.replay.write_back(slots, latents) == dropped
 
     @rule()
     def snapshot(self) -> None:
@@ -161,7 +165,7 @@ class ReplayAgainstLists(RuleBasedStateMachine):
         """Back to any earlier moment, in a new process as it were."""
         which = data.draw(st.integers(0, len(self.snapshots) - 1))
         manifest, twin, tiles = self.snapshots[which]
-        self.replay = Replay(COLUMNS, DETER, STOCH, **(self.options | {"seed": 1000}))
+        self.replay = Replay(COLUMNS, LATENTS, **(self.options | {"seed": 1000}))
         self.replay.restore(Path(self.directory.name), manifest)
         self.twin = [list(history) for history in twin]
         self.tiles = list(tiles)

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from dreamer_jax.runtime.experience import make_replay
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
@@ -23,9 +22,10 @@ from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.registry import in_jax
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.assemble import make_replay
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
-from dreamer_jax.runtime.environments import make_driver, make_envs
+from dreamer_jax.runtime.environments import Environments, make_driver, make_envs
 from dreamer_jax.runtime.episodes import Episode
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
@@ -51,8 +51,9 @@ class Tape:
         self.rows: list[dict[str, np.ndarray]] = []
         self._steps = steps  # 0: single records without axis K
 
-    def __call__(self, records: dict[str, np.ndarray], deter: Any, stoch: Any) -> None:
-        record = records | {"deter": deter, "stoch": stoch}
+    def __call__(self, records: dict[str, np.ndarray], latents: dict[str, Any]) -> None:
+        assert not records.keys() & latents.keys()
+        record = records | latents
         parts = [record]
         if self._steps:
             parts = [{k: v[i] for k, v in record.items()} for i in range(self._steps)]
@@ -134,7 +135,7 @@ def test_state_of_other_environments_is_refused(compiled, params):
 def test_records_fill_the_replay(compiled, params):
     config = tiny_run("device:chase")
     with make_envs(config, NUMBER, seed=SEED) as envs:
-        replay = make_replay(config, envs.spaces, compiled)
+        replay = make_replay(config, Environments(envs), compiled.latent_spaces())
         driver = make_driver(envs, compiled, replay)
         driver.step(params)
         assert isinstance(driver, DeviceDriver)

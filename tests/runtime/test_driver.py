@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dreamer_jax.runtime.experience import make_replay
 from tiny_run import tiny_run
 
 from dreamer_jax.config import find_size
@@ -16,7 +15,10 @@ from dreamer_jax.device.compiled import Compiled, compile_agent, to_host
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector.vector_env import VectorEnv
-from dreamer_jax.runtime.driver import Driver, replay_record
+from dreamer_jax.replay import to_columns
+from dreamer_jax.runtime.assemble import make_replay
+from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.environments import Environments
 from dreamer_jax.runtime.learner import Learner
 from dreamer_jax.types import Record
 
@@ -49,8 +51,8 @@ class Tape:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def __call__(self, records: Record, deter: np.ndarray, stoch: np.ndarray) -> None:
-        assert (len(deter), len(stoch)) == (CONFIG.envs, CONFIG.envs)
+    def __call__(self, records: Record, latents: Mapping[str, np.ndarray]) -> None:
+        assert latents and all(len(value) == CONFIG.envs for value in latents.values())
         self.records.append(records)
 
     def __getitem__(self, key: str) -> np.ndarray:
@@ -75,7 +77,7 @@ def test_batches_pair_each_record_with_the_action_chosen_after_it(compiled, para
 
     The environment encodes (index, action before it) in the reward.
     """
-    replay = make_replay(CONFIG, envs.spaces, compiled)
+    replay = make_replay(CONFIG, Environments(envs), compiled.latent_spaces())
     driver, learner = Driver(envs, compiled, replay.add), Learner(compiled, replay)
     for _ in range(40):
         driver.step(params)
@@ -102,7 +104,7 @@ def test_an_episode_that_failed_is_replayed_as_truncated(compiled, params):
     """The failed step left no record; a terminal flag or a joined window would be invented."""
     task = partial(make_env, "testing:flaky", every=2)
     with VectorEnv(task, CONFIG.envs, seed=7, workers="inline") as envs:
-        replay = make_replay(CONFIG, envs.spaces, compiled)
+        replay = make_replay(CONFIG, Environments(envs), compiled.latent_spaces())
         driver, learner = Driver(envs, compiled, replay.add), Learner(compiled, replay)
         ended = [episode for _ in range(60) for _, episode in driver.step(params)]
         restarts = envs.restarts
@@ -167,9 +169,10 @@ def test_reset_records_count_in_no_step(compiled, params, envs):
     # The vector environment has also made the reset of the third episodes.
     assert driver.calls == 12
     assert driver.policy_steps == CONFIG.envs * 2 * LENGTH
-    assert driver.env_steps == driver.policy_steps
+    assert driver.tally.policy_steps == driver.policy_steps
+    assert driver.repeat == envs.repeat == 1
     envs.repeat = 4
-    assert driver.env_steps == 4 * driver.policy_steps
+    assert Driver(envs, compiled, None).repeat == 4
 
 
 class Reporting(Counting):
@@ -193,7 +196,7 @@ def test_log_means_are_of_the_steps_that_reported(compiled, params, number):
     seen: set[bool] = set()
     with VectorEnv(Reporting, number, seed=7, workers="inline") as envs:
         tape = []
-        insert = lambda records, _, __: tape.append(records)
+        insert = lambda records, _: tape.append(records)
         driver = Driver(envs, compiled, insert)
         for _ in range(40):
             for index, episode in driver.step(params):
@@ -206,7 +209,7 @@ def test_log_means_are_of_the_steps_that_reported(compiled, params, number):
 def test_replay_stores_observations_actions_and_signals_only(envs):
     record = envs.reset() | {"log/x": np.zeros(CONFIG.envs)}
     action = {"action": np.ones(CONFIG.envs, np.int32)}
-    stored = replay_record(record, action, envs.spaces)
+    stored = to_columns(record, action, envs.spaces)
     signals = {"reward", "is_first", "is_last", "is_terminal"}
     assert set(stored) == {"obs/index", "obs/seed", "action/action"} | signals
 

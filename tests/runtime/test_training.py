@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tiny_run import make_training, tiny_run
 
-from dreamer_jax.commands.train import run_training
 from dreamer_jax.device.compiled import name_arrays
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.training import Training
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
@@ -26,11 +26,11 @@ class StopAfter:
     """Requests a stop once a training has done so many policy steps."""
 
     def __init__(self, training: Training, policy_steps: int) -> None:
-        self._driver, self._policy_steps = training.driver, policy_steps
+        self._source, self._policy_steps = training.parts.source, policy_steps
 
     @property
     def requested(self) -> bool:
-        return self._driver.policy_steps >= self._policy_steps
+        return self._source.policy_steps >= self._policy_steps
 
 
 class Outcome(NamedTuple):
@@ -44,24 +44,26 @@ class Outcome(NamedTuple):
 
 def records(training: Training) -> dict[str, np.ndarray]:
     """Return every live record and latent; none has been overwritten yet."""
-    count = training.replay.state()["count"]
-    assert training.replay.state()["oldest"] == [0] * len(count)
+    replay = training.parts.replay
+    count = replay.state()["count"]
+    assert replay.state()["oldest"] == [0] * len(count)
     return {
         f"{stream}/{key}": column[stream, : count[stream]]
-        for ring in (training.replay._records, training.replay._latents)
+        for ring in (replay._records, replay._latents)
         for key, column in ring.columns.items()
         for stream in range(len(count))
     }
 
 
 def outcome(training: Training) -> Outcome:
+    parts = training.parts
     arrays, learner = training.learner.state()
     arrays |= {f"replay/{key}": value for key, value in records(training).items()}
-    carry, driver = training.driver.state()
-    host = {"learner": learner, "driver": driver, "ratio": training.ratio.state()}
-    host |= {"metrics": training.metrics.state_dict(), "replay": training.replay.state()}
-    batches = [training.replay.sample() for _ in range(5)]
-    lines = training.rundir.metrics.read_text().splitlines()
+    carry, source = parts.source.state()
+    host = {"learner": learner, "source": source, "accounts": parts.accounts.state()}
+    host |= {"metrics": training.metrics.state_dict(), "replay": parts.replay.state()}
+    batches = [parts.replay.sample() for _ in range(5)]
+    lines = parts.rundir.metrics.read_text().splitlines()
     return Outcome({**arrays, **carry}, host, batches, [json.loads(line) for line in lines])
 
 
@@ -115,7 +117,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path):
     straight = check_resume(CARTPOLE, tmp_path, 25, 61)
     assert any("episode/score" in row for row in straight.rows)
     # No simulator state is there to be saved: open episodes come back by their actions.
-    assert straight.host["driver"]["envs"]["environments"][0]["snapshot"] is None
+    assert straight.host["source"]["envs"]["environments"][0]["snapshot"] is None
 
 
 @quick
@@ -133,7 +135,7 @@ def test_a_run_whose_environments_fail_counts_them_also_when_resumed(tmp_path):
             training.restore()
             training.run(StopAfter(training, stop))
             training.close()
-        lines = training.rundir.metrics.read_text().splitlines()
+        lines = training.parts.rundir.metrics.read_text().splitlines()
         rows.append([json.loads(line) for line in lines])
     assert rows[0] == rows[1]
     counts = [row["envs/restarts"] for row in rows[0]]
@@ -148,7 +150,7 @@ def test_a_run_whose_environments_fail_counts_them_also_when_resumed(tmp_path):
 def test_simulators_that_can_be_saved_are_resumed_in_the_middle_of_episodes(tmp_path, task, needs):
     pytest.importorskip(needs)
     straight = check_resume(task, tmp_path, 40)
-    for environment in straight.host["driver"]["envs"]["environments"]:
+    for environment in straight.host["source"]["envs"]["environments"]:
         assert isinstance(environment["snapshot"], bytes) and not environment["ended"]
 
 
@@ -168,7 +170,10 @@ def test_environments_on_the_device_train_as_those_of_the_host(tmp_path):
     for ours, theirs in zip(one.batches, two.batches, strict=True):
         assert ours.data.keys() == theirs.data.keys()
         assert all(ours.data[key].tobytes() == theirs.data[key].tobytes() for key in ours.data)
-        np.testing.assert_allclose(ours.deter, theirs.deter, atol=1e-5)
+        assert ours.latents.keys() == theirs.latents.keys()
+        for key, value in ours.latents.items():
+            other = theirs.latents[key].astype(np.float32)
+            np.testing.assert_allclose(value.astype(np.float32), other, atol=1e-5, err_msg=key)
     assert len(one.rows) == len(two.rows) >= 9
     for ours, theirs in zip(one.rows, two.rows, strict=True):
         assert ours.keys() == theirs.keys()
@@ -201,7 +206,8 @@ def test_environments_and_replay_have_the_seed_of_the_run(tmp_path):
     seen = []
     for number, seed in enumerate((0, 1, 1)):
         training = make_training(tiny_run(CARTPOLE, {"seed": seed}), tmp_path / str(number))
-        reset, rng = training.envs.reset(), training.replay.state()["rng"]
+        parts = training.parts
+        reset, rng = parts.origin.envs.reset(), parts.replay.state()["rng"]
         seen.append((leaves(reset), leaves(rng)))
         training.close()
     assert seen[0][0] != seen[1][0] and seen[0][1] != seen[1][1]
@@ -227,7 +233,7 @@ def test_more_steps_continue_a_finished_run(tmp_path):
     short, long = (tiny_run(CARTPOLE, {"steps": steps}) for steps in (30, 60))
     assert run_training(short, tmp_path) == 0
     training = make_training(long, tmp_path)
-    assert training.restore() and 30 <= training.driver.policy_steps < 60
+    assert training.restore() and 30 <= training.parts.source.policy_steps < 60
     training.close()
     assert run_training(long, tmp_path) == 0
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 60
@@ -242,9 +248,9 @@ def test_from_checkpoint_starts_from_another_agent(tmp_path):
     other.restore()
     theirs, ours = (name_arrays(t.learner.train_state, "") for t in (other, training))
     assert leaves(ours) == leaves(theirs) and int(ours["grad_steps"]) > 2
-    acting = name_arrays(training.compiled.acting(training.learner.train_state), "")
+    acting = name_arrays(training.parts.compiled.acting(training.learner.train_state), "")
     assert leaves(name_arrays(training.learner.acting, "")) == leaves(acting)
-    assert training.learner.grad_steps == training.driver.policy_steps == 0
+    assert training.learner.grad_steps == training.parts.source.policy_steps == 0
     assert not training.restore() and training.run(StopAfter(training, 100))
     training.close(), other.close()
 
@@ -257,3 +263,45 @@ def test_environments_are_closed_when_the_agent_cannot_be_built(tmp_path, monkey
     with pytest.raises(UserError, match="bins=10"):
         make_training(tiny_run(CARTPOLE, {"agent.bins": 10}), tmp_path)
     assert len(closed) == 1
+
+
+@quick
+def test_who_reports_trains_on_the_same_batches(tmp_path):
+    """A report took its batch from the queue and the generator of training."""
+    options = {"steps": 60, "train_ratio": 8.0}
+    often, never = (
+        run(tiny_run(MIXED, {**options, "log.report_every": every}), tmp_path / str(every))
+        for every in (10, 0)
+    )
+    reported = lambda row: {key for key in row if key.startswith("report/")}
+    assert any(reported(row) for row in often.rows) and not any(map(reported, never.rows))
+    rows = [{k: v for k, v in row.items() if k not in reported(row)} for row in often.rows]
+    assert_equal(often._replace(rows=rows), never)
+
+
+class StopAtUpdate:
+    """Requests a stop once a training has done so many updates."""
+
+    def __init__(self, training: Training, grad_steps: int) -> None:
+        self._learner, self._grad_steps = training.learner, grad_steps
+
+    @property
+    def requested(self) -> bool:
+        return self._learner.grad_steps >= self._grad_steps
+
+
+@quick
+def test_a_stop_is_heard_within_a_burst_of_updates_and_the_rest_is_made_up_for(tmp_path):
+    """With a high train ratio one vector step owes updates for minutes, which a stop waited for."""
+    config = tiny_run(CARTPOLE, {"steps": 45, "train_ratio": 160.0})
+    straight = run(config, tmp_path / "straight")
+    training = make_training(config, tmp_path / "resumed")
+    training.restore()
+    assert not training.run(StopAtUpdate(training, 5))
+    assert training.learner.grad_steps == 5
+    assert max(training.parts.accounts.state()["owed"].values()) >= 1.0
+    training.close()
+    training = make_training(config, tmp_path / "resumed")
+    assert training.restore() and training.run(StopAfter(training, 1000))
+    assert_equal(straight, outcome(training))
+    training.close()

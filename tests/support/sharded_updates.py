@@ -18,11 +18,13 @@ import tiny
 from collectives import collectives
 from jax.sharding import AxisType
 
+from dreamer_jax.agent import MAIN
 from dreamer_jax.config import load_config
 from dreamer_jax.device.compiled import Compiled, name_arrays
 from dreamer_jax.device.mesh import AXES, Placement, make_placement
 
 DEVICES, ROWS = 8, 8
+PHASE = "joint"
 SLICE_ROWS = 5
 LEAST = 100  # elements; tiny kernels are split as well
 SHALLOW = {key: 1 for key in load_config("default").agent if key.endswith("_layers")}
@@ -49,7 +51,9 @@ def start(keys: str, placement: Placement | None) -> tuple[Compiled, Any, Any, A
     by_rows = {} if placement is None else {"by_rows": placement.by_rows}
     agent = tiny.tiny_agent(SPACES[keys], **OPTIONS, **by_rows)
     # Shorter than a device's share of the imagined states.
-    agent = agent._replace(behavior=replace(agent.behavior, slice_rows=SLICE_ROWS))
+    behavior: Any = agent.behaviors[MAIN]
+    behavior = replace(behavior, spread=replace(behavior.spread, slice_rows=SLICE_ROWS))
+    agent = agent._replace(behaviors={MAIN: behavior})
     compiled = Compiled(agent, 3, placement)
     on_host = lambda tree: jax.tree.map(np.asarray, tree)
     batch = compiled.put_batch(on_host(tiny.random_batch(SPACES[keys], rows=ROWS)))
@@ -62,18 +66,17 @@ def results(keys: str, placement: Placement | None) -> dict[str, np.ndarray]:
     compiled, state, carry, batch = start(keys, placement)
     out = {}
     for _ in range(2):
-        update = compiled.train(state, carry, batch)
+        update = compiled.train(PHASE, state, carry, batch)
         state, carry = update.state, update.carry
-    for name, value in zip(compiled.metric_names, np.asarray(update.metrics), strict=True):
+    names = compiled.metric_names[PHASE]
+    for name, value in zip(names, np.asarray(update.metrics), strict=True):
         out[f"metrics/{name}"] = value
     for part in ("acting", "carry", "latents", "state"):
         out |= name_arrays(getattr(update, part), f"{part}/")
-    shares = {
-        name: np.array([leaf.size, leaf.addressable_data(0).size])
-        for part in (update.state, update.carry, update.latents)
-        for name, leaf in _named(part)
-    }
-    out |= {f"share/{type_}/{name}": value for (type_, name), value in shares.items()}
+    for part in ("state", "carry", "latents"):
+        for name, leaf in _named(getattr(update, part)):
+            size = np.array([leaf.size, leaf.addressable_data(0).size])
+            out[f"share/{part}/{name}"] = size
     return out | ({} if placement is None else traffic(compiled, placement, state, carry, batch))
 
 
@@ -81,10 +84,11 @@ def traffic(
     compiled: Compiled, placement: Placement, state: Any, carry: Any, batch: Any
 ) -> dict[str, np.ndarray]:
     """Return how many elements an update gathers and has to gather, and what its loops send."""
-    program = compiled._train.lower(state, carry, batch, compiled._keys["train"]).compile()
+    train, key = compiled._train[PHASE], compiled._keys["train"]
+    program = train.lower(state, carry, batch, key).compile()
     sent = collectives(program.as_text())
     # Before the update what losses read; after it, because it is new, what acting reads.
-    read = (state.params, state.slow, compiled.agent.acting_params(state))
+    read = (state.params, state.aux, compiled.agent.acting_params(state))
     pairs = zip(jax.tree.leaves(read), jax.tree.leaves(placement.state(read)), strict=True)
     split = sum(leaf.size for leaf, sharding in pairs if not sharding.is_fully_replicated)
     return {
@@ -95,10 +99,10 @@ def traffic(
     }
 
 
-def _named(part: Any) -> list[tuple[tuple[str, str], jax.Array]]:
+def _named(part: Any) -> list[tuple[str, jax.Array]]:
     leaves = jax.tree_util.tree_leaves_with_path(part)
     name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return [((type(part).__name__, name(path)), leaf) for path, leaf in leaves]
+    return [(name(path), leaf) for path, leaf in leaves]
 
 
 def main(out: str, keys: str, *meshes: str) -> None:

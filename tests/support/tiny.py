@@ -55,9 +55,15 @@ PICTURES = Spaces(
 
 
 def tiny_config(**options: Any) -> ConfigDict:
-    """Return the `agent` section with few groups, blocks, bins and imagined steps."""
+    """Return the `agent` section with few groups, blocks, bins and imagined steps.
+
+    Sections of plug-ins take new names, as they do on a command line.
+    """
     config = load_config("default").agent
     small = {"groups": S, "blocks": BLOCKS, "decoder_blocks": 2, "imag_horizon": H, "bins": 41}
+    for section in ("objectives", "heads", "behaviors", "loss_scales", "options"):
+        with config[section].unlocked():
+            config[section].update(options.pop(section, {}))
     config.update(small | options)
     return config
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,8 +133,10 @@ def claim(rundir: RunDir, config: Mapping[str, Any], spaces: Spaces) -> None:
         # There from the start: a folder moved away later is not taken for one without checkpoints.
         rundir.checkpoints.mkdir(parents=True, exist_ok=True)
         for path, value in texts.items():
-            with replacing(path) as temp:
-                temp.write_text(json.dumps(value, indent=2), encoding="utf-8")
+            with replacing(path) as temp, temp.open("w", encoding="utf-8") as file:
+                json.dump(value, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"cannot write in {rundir.root}: {error}; make room there") from error
 
@@ -155,6 +158,11 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
             "new run"
         ) from error
     return found
+
+
+def steps_before(rundir: RunDir) -> int:
+    """Return the policy steps that a run in this directory was last going to do; 0 without one."""
+    return int(read_config(rundir)["steps"]) if rundir.config.exists() else 0
 
 
 def read_spaces(rundir: RunDir) -> Spaces:

@@ -77,7 +77,10 @@ def make_outputs(
     Raises:
         UserError: For an unknown name, or a package that is not installed.
     """
-    outputs: list[Output] = [JsonlOutput(rundir.metrics, counters), MediaOutput(rundir.media, say)]
-    for name in filter(None, (part.strip() for part in names.split(","))):
-        outputs.append(find_named("output", name, OUTPUTS)(rundir, counters, say))
-    return outputs
+    # These first: a name that is refused must not have cut rows off the file.
+    makers = [
+        find_named("output", name, OUTPUTS)
+        for name in filter(None, (part.strip() for part in names.split(",")))
+    ]
+    named: list[Output] = [make(rundir, counters, say) for make in makers]
+    return [JsonlOutput(rundir.metrics, counters), MediaOutput(rundir.media, say), *named]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.showing.media import without_pictures, write_gif
+from dreamer_jax.runtime.showing.media import MissingPackage, without_pictures, write_gif
 from dreamer_jax.runtime.showing.output import Row
 
 FPS = 15  # of videos
@@ -52,7 +52,12 @@ class TensorBoardOutput:
 
     def picture(self, name: str, image: np.ndarray, policy_steps: int) -> None:
         """Add a picture `[h, w, 3]` uint8."""
-        self._writer.add_image(name, image, policy_steps, dataformats="HWC")
+        with without_pictures(self._say):
+            try:
+                self._writer.add_image(name, image, policy_steps, dataformats="HWC")
+            except ImportError as error:
+                text = "this needs Pillow: pip install 'dreamer-jax[media]'"
+                raise MissingPackage(text) from error
 
     def video(self, name: str, frames: np.ndarray, policy_steps: int) -> None:
         """Add a video `[T, h, w, 3]` uint8 as an animated GIF, which TensorBoard plays."""

@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 import pytest
-from dreamer_jax.envs.suites.testing import Counting
 
 from dreamer_jax.envs.faults import EnvironmentFault, FaultPolicy
 from dreamer_jax.envs.registry import make_env
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.envs.vector.worker import Worker
 
@@ -33,7 +33,7 @@ import time
 
 import numpy as np
 
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 
 
 class Starting(Counting):

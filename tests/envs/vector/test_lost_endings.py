@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from dreamer_jax.envs.suites.testing import Counting
 
 from dreamer_jax.envs.registry import make_env
+from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector import placement
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 
@@ -17,7 +17,7 @@ NUMBER = 3
 ZEROS = {"action": np.zeros(NUMBER, np.int32)}
 
 ENVIRONMENTS = """
-from dreamer_jax.envs.suites.testing import Counting
+from dreamer_jax.envs.testing.counting import Counting
 
 
 class Stuck(Counting):

@@ -9,6 +9,7 @@ import pytest
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.saving.rundir import RunDir, claim
+from dreamer_jax.types import Spaces
 from experiments.sweep.plan import parse_vary, plan, split_values
 
 OUT = Path("sweeps/one")
@@ -58,7 +59,7 @@ def test_a_sweep_continues_only_under_its_own_options(tmp_path):
     config.task, config.seed = CHASE, 1
     (run,) = plan(tmp_path, "debug", [CHASE], [1])
     run.logdir.mkdir(parents=True)
-    claim(RunDir(run.logdir), config.to_dict())
+    claim(RunDir(run.logdir), config.to_dict(), Spaces({}, {}))
     plan(tmp_path, "debug", [CHASE], [1], [("steps", "900")])  # may be extended
     with pytest.raises(UserError, match=r"train_ratio: 4.0 → 8.0"):
         plan(tmp_path, "debug", [CHASE], [1], [("train_ratio", "8")])

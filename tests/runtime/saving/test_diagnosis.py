@@ -13,53 +13,53 @@ import pytest
 from tiny_run import disk, make_training, tiny_arguments, tiny_run
 
 from dreamer_jax.__main__ import main
-from dreamer_jax.commands.train import run_training
 from dreamer_jax.device.compiled import compile_agent, name_arrays
 from dreamer_jax.errors import RunFault
+from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.diagnosis import Diagnosis, Skip, summary
 from dreamer_jax.runtime.training import Training
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
 
-COUNTING = "testing:counting"
+COUNTING, PHASE = "testing:counting", "joint"
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> Iterator[Training]:
     """A run with enough records to train on."""
     training = make_training(tiny_run(COUNTING), tmp_path)
-    while not training.replay.can_sample:
-        training.driver.step(training.learner.acting)
+    while not training.parts.replay.can_sample:
+        training.parts.source.step(training.learner.acting)
     yield training
     training.close()
 
 
 def poison(training: Training, key: str, value: float) -> np.ndarray:
     """Overwrite a column of the stored records; return what it held."""
-    column = training.replay._records.columns[key]
+    column = training.parts.replay._records.columns[key]
     before = column.copy()
     column[...] = value
     return before
 
 
 def latents(training: Training) -> list[bytes]:
-    return [column.tobytes() for column in training.replay._latents.columns.values()]
+    return [column.tobytes() for column in training.parts.replay._latents.columns.values()]
 
 
 def test_skipped_update_is_counted_and_stays_out_of_replay(training):
     learner = training.learner
     before = poison(training, "obs/seed", np.nan)
     state, stored = name_arrays(learner.train_state, ""), latents(training)
-    assert learner.update() == {}
-    assert learner.update() == {"opt/skipped": 1.0} == learner.finish()
+    assert learner.update(PHASE) == {}
+    assert learner.update(PHASE) == {"opt/skipped": 1.0} == learner.finish()
     assert (learner.skipped, learner.grad_steps) == (2, 2)
     assert latents(training) == stored
     after = name_arrays(learner.train_state, "")
     changed = [key for key in state if not np.array_equal(state[key], after[key])]
     assert changed == ["grad_steps"]
-    training.replay._records.columns["obs/seed"][...] = before
-    learner.update()
+    training.parts.replay._records.columns["obs/seed"][...] = before
+    learner.update(PHASE)
     metrics = learner.finish()
     assert metrics["opt/skipped"] == 0 and np.isfinite(list(metrics.values())).all()
     assert latents(training) != stored and learner.skipped == 2
@@ -68,11 +68,11 @@ def test_skipped_update_is_counted_and_stays_out_of_replay(training):
 def test_first_skip_leaves_what_is_needed_to_repeat_it(training, tmp_path):
     learner, said = training.learner, []
     learner._on_skip = Diagnosis(tmp_path / "diagnosis", 0, said.append)
-    learner.update()
+    learner.update(PHASE)
     poison(training, "obs/seed", np.nan)
     poison(training, "reward", 3e38)
     for _ in range(4):
-        learner.update()
+        learner.update(PHASE)
     found = sorted(path.name for path in (tmp_path / "diagnosis").iterdir())
     assert found == ["skipped_000000000001.npz", "skipped_000000000001.txt"]
     text = (tmp_path / "diagnosis" / found[1]).read_text()
@@ -95,13 +95,13 @@ def test_run_of_skips_ends_the_training_and_single_ones_do_not(training, tmp_pat
     training.learner._on_skip = Diagnosis(tmp_path / "diagnosis", 3, print)
     for _ in range(3):
         before = poison(training, "obs/seed", np.nan)
-        training.learner.update(), training.learner.update()
-        training.replay._records.columns["obs/seed"][...] = before
-        training.learner.update(), training.learner.update()
+        training.learner.update(PHASE), training.learner.update(PHASE)
+        training.parts.replay._records.columns["obs/seed"][...] = before
+        training.learner.update(PHASE), training.learner.update(PHASE)
     assert training.learner.skipped == 6
     poison(training, "obs/seed", np.nan)
     for _ in range(3):
-        training.learner.update()
+        training.learner.update(PHASE)
     with pytest.raises(
         RunFault, match=r"3 updates in a row .*losses .*recon/seed.*obs/seed is not"
     ):
@@ -112,12 +112,12 @@ def test_count_of_skips_is_resumed(training):
     """A scheduler that restarts a run every few updates must not hide a run of skips."""
     poison(training, "obs/seed", np.nan)
     for _ in range(3):
-        training.learner.update()
+        training.learner.update(PHASE)
     arrays, host = training.learner.state()
     training.learner.load_state(arrays, host)
     seen: list[Skip] = []
     training.learner._on_skip = seen.append
-    training.learner.update()
+    training.learner.update(PHASE)
     assert (seen[0].grad_steps, seen[0].total, seen[0].in_a_row) == (2, 3, 3)
     # The batch in flight was not saved; what can be known still is.
     assert {name.split("/")[0] for name in seen[0].inputs()} == {"state", "carry"}
@@ -181,11 +181,12 @@ def test_absurd_but_finite_numbers_of_an_environment_are_learned_from(tmp_path, 
     training = make_training(tiny_run(COUNTING, {"train_ratio": 8.0}), tmp_path)
     rows: list[dict[str, float]] = []
     update = training.learner.update
-    monkeypatch.setattr(training.learner, "update", lambda: rows.append(update()) or rows[-1])
+    kept = lambda phase: rows.append(update(phase)) or rows[-1]
+    monkeypatch.setattr(training.learner, "update", kept)
     while len(rows) < 9:
-        training.driver.step(training.learner.acting)
-        if training.replay.can_sample:
-            training.learner.update()
+        training.parts.source.step(training.learner.acting)
+        if training.parts.replay.can_sample:
+            training.learner.update(PHASE)
     training.close()
     assert training.learner.skipped == 0 and rows[-1]["opt/skipped"] == 0
     assert all(np.isfinite(value) for row in rows for value in row.values())
@@ -212,7 +213,7 @@ def test_debug_nans_raises_where_the_nan_is_made(tmp_path, monkeypatch):
     assert run_training(tiny_run(COUNTING), tmp_path) == 0
     damage(tmp_path)
     # As in a process of its own: what was traced before donates what the search needs.
-    monkeypatch.setattr("dreamer_jax.runtime.training.compile_agent", compile_agent)
+    monkeypatch.setattr("dreamer_jax.runtime.assemble.compile_agent", compile_agent)
     config = tiny_run(COUNTING, {"steps": 600, "debug_nans": True})
     with pytest.raises(FloatingPointError, match=r"invalid value \(nan\) encountered in \w+"):
         run_training(config, tmp_path)

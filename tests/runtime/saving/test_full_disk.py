@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tiny_run import make_training, tiny_run
 
-from dreamer_jax.commands.train import run_training
 from dreamer_jax.errors import RunFault
 from dreamer_jax.runtime.driver import Driver
+from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.showing.metrics import JsonlOutput, Metrics, read_rows
 from dreamer_jax.runtime.signals import StopRequest
@@ -124,7 +124,7 @@ def test_failed_saves_leave_no_blocks_behind(small_disk, patch_and_say):
     training.save(), training.checkpoints.wait()
     before = {path.name for path in (root / "replay").iterdir()}
     for _ in range(30):
-        training.driver.step(training.learner.acting)
+        training.parts.source.step(training.learner.acting)
     write = Checkpointer._save
 
     def fail_late(*arguments: Any) -> None:
@@ -155,7 +155,7 @@ def test_files_that_may_not_grow_cost_only_that_save(tmp_path):
     assert training.checkpoints.last_error is not None
     training.close()
     again = make_training(tiny_run(CARTPOLE), tmp_path)
-    assert again.restore() and again.driver.policy_steps == training.driver.policy_steps
+    assert again.restore() and again.parts.source.policy_steps == training.parts.source.policy_steps
     again.close()
 
 

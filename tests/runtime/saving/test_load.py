@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ import pytest
 from tiny_run import disk, tiny_run
 
 import dreamer_jax
-from dreamer_jax.config import find_size
 from dreamer_jax.device.compiled import name_arrays
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.evaluation import PROCESS, evaluate
+from dreamer_jax.named import CODE_OPTIONS
+from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, evaluate
 from dreamer_jax.runtime.saving.load import Player, Saved, load_saved
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
@@ -41,11 +43,11 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, cheap_compile: None) -> Path
 
 
 def load(root: Path, step: int | None = None) -> Saved:
-    return load_saved(root, find_size, step)
+    return load_saved(root, step)
 
 
 def environment(saved: Saved) -> VectorEnv:
-    return saved.make_envs(1, seed=0, process=PROCESS, watched=True)
+    return saved.make_envs(1, seed=0, process=EVALUATION_PROCESS, watched=True)
 
 
 def observation(records: dict[str, np.ndarray], saved: Saved) -> dict[str, np.ndarray]:
@@ -165,3 +167,119 @@ def test_checkpoint_of_another_agent_is_refused(root, tmp_path):
     (copy / "config.json").write_text(text.replace("16/8/3/2/8", "32/8/3/2/8"))
     with pytest.raises(UserError, match=r"in the checkpoint but .* in this agent"):
         load(copy)
+
+
+def test_loading_builds_no_simulator(root, monkeypatch):
+    """An agent could not act on a robot's computer, where its simulator is not installed."""
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    monkeypatch.setattr(VectorEnv, "__init__", lambda *_, **__: pytest.fail("built"))
+    assert dreamer_jax.load(root).act(np.zeros(4)) in (0, 1)
+
+
+def test_run_without_spaces_is_told_how_to_get_them(root, tmp_path):
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    (copy / "spaces.json").unlink()
+    with pytest.raises(UserError, match=r"lacks spaces.json; start the run once more"):
+        load(copy)
+
+
+HOSTILE = """
+from dreamer_jax.envs.testing.counting import Counting
+from dreamer_jax.errors import UserError
+
+def make(*args, **options):
+    raise UserError("hostile code was called")
+
+def env():
+    return Counting()
+"""
+
+
+@pytest.fixture
+def sent(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory as somebody sends it, beside a module that its files may name."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "hostile.py").write_text(HOSTILE)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    monkeypatch.delitem(sys.modules, "hostile", raising=False)
+    return Path(shutil.copytree(root, tmp_path / "sent"))
+
+
+def rewrite(root: Path, dotted: str, value: Any) -> None:
+    """Set an option in the config.json of a run."""
+    config = json.loads((root / "config.json").read_text())
+    *path, last = dotted.split(".")
+    section = config
+    for name in path:
+        section = section[name]
+    assert last in section
+    section[last] = value
+    (root / "config.json").write_text(json.dumps(config))
+
+
+# What holds several names is tried with one that has been there and with one that has not.
+NAMING = {
+    "source": ["hostile:make"],
+    "log.outputs": ["hostile:make", "tensorboard, hostile:make"],
+    "agent.dynamics": ["hostile:make"],
+    "agent.objectives": [{"decoder": "hostile:make"}, {"decoder": "", "mine": "hostile:make"}],
+    "agent.heads": [{"reward": "hostile:make", "cont": "bernoulli"}],
+    "agent.behaviors": [{"main": "hostile:make"}, {"main": "actor_critic", "z": "hostile:make"}],
+    "agent.actor_loss": ["hostile:make"],
+    "agent.phases": ["hostile:make"],
+}
+NEVER_BUILT = ("source", "log.outputs")  # a loaded agent needs neither
+
+
+def test_every_option_that_names_code_is_tried():
+    assert NAMING.keys() == set(CODE_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, values in NAMING.items() for value in values]
+)
+def test_code_that_the_files_of_a_run_name_runs_for_nobody_who_does_not_trust_it(
+    sent, option, value
+):
+    """Whoever looks at an agent that was sent would run what its sender wrote."""
+    rewrite(sent, option, value)
+    text = rf"config\.{option}='hostile:make' of .*config\.json would run .*say --trust, or trust="
+    for refuse in (load_saved, dreamer_jax.load):
+        with pytest.raises(UserError, match=text):
+            refuse(sent)
+    assert "hostile" not in sys.modules
+    if option in NEVER_BUILT:
+        assert load_saved(sent, trust=True).trust and "hostile" not in sys.modules
+    else:
+        with pytest.raises(UserError, match="hostile code was called"):
+            load_saved(sent, trust=True)
+
+
+def test_a_task_that_names_code_is_built_for_nobody_who_does_not_trust_it(sent):
+    """The agent itself acts: its spaces are in a file of their own."""
+    rewrite(sent, "task", "hostile:env")
+    saved = load_saved(sent)
+    assert Player(saved).act(np.zeros(4)) in (0, 1)
+    with pytest.raises(UserError, match=r"'hostile:env' would run .*--task=hostile:env.*--trust"):
+        environment(saved)
+    assert "hostile" not in sys.modules
+    with environment(load_saved(sent, trust=True)) as envs:
+        assert "index" in envs.spaces.obs
+    options = {"seed": 0, "process": EVALUATION_PROCESS, "watched": True}
+    with saved.make_envs(1, task="hostile:env", **options) as envs:
+        assert "index" in envs.spaces.obs
+
+
+def test_a_gymnasium_id_that_names_a_module_is_code_too(sent):
+    rewrite(sent, "task", "gymnasium:hostile:CartPole-v1")
+    with pytest.raises(UserError, match=r"would run code that its config\.json names"):
+        environment(load_saved(sent))
+    assert "hostile" not in sys.modules
+
+
+def test_a_task_may_be_named_by_whoever_evaluates(root):
+    saved = load(root)
+    options = {"seed": 0, "process": EVALUATION_PROCESS, "watched": True}
+    with saved.make_envs(2, task="testing:counting", **options) as envs:
+        assert "index" in envs.spaces.obs and envs.number == 2
+    assert saved.config.task == "gymnasium:CartPole-v1"  # what was loaded stays as it is

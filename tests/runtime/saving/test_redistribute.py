@@ -19,11 +19,15 @@ from dreamer_jax.errors import UserError
 from dreamer_jax.replay import Replay
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer
-from dreamer_jax.runtime.saving.redistribute import deal_driver, load_parts, load_replay
+from dreamer_jax.runtime.saving.redistribute import deal_source, load_parts, load_replay
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.types import Space
 
 COUNT = 2  # processes
+LATENTS = {
+    "deter": Space(np.dtype(np.float32), (3,)),
+    "stoch": Space(np.dtype(np.uint8), (2,)),
+}
 
 
 def save_parts(root: Path, steps: list[int]) -> None:
@@ -59,15 +63,14 @@ def make_replay(process: int) -> Replay:
     flag, number = Space(np.dtype(bool), ()), Space(np.dtype(np.int64), ())
     columns = {"step": number, "is_first": flag, "is_last": flag}
     sizes = {"capacity": 2 * 31, "streams": 2, "batch_size": 2, "length": 3, "block_length": 5}
-    latents = Space(np.dtype(np.float32), (3,)), Space(np.dtype(np.uint8), (2,))
-    return Replay(columns, *latents, seed=process, **sizes)
+    return Replay(columns, LATENTS, seed=process, **sizes)
 
 
 def feed(replay: Replay, steps: int) -> None:
     for _ in range(steps):
         index = np.array(replay.state()["count"])
         records = {"step": index, "is_first": index == 0, "is_last": index < 0}
-        replay.add(records, np.zeros((2, 3), np.float32), np.zeros((2, 2), np.uint8))
+        replay.add(records, {k: np.zeros((2, *s.shape), s.dtype) for k, s in LATENTS.items()})
 
 
 def save_replays(rundir: RunDir, checkpoints: list[int]) -> list[list[Checkpoint]]:
@@ -99,7 +102,7 @@ def test_a_block_that_one_process_finds_damaged_is_damaged_for_all(tmp_path, cou
         if count != COUNT:
             replay = Replay(
                 replay._records.spaces,
-                *replay._latents.spaces.values(),
+                replay._latents.spaces,
                 capacity=31 * 4 // count,
                 streams=4 // count,
                 batch_size=1,
@@ -130,7 +133,7 @@ def test_environments_on_the_device_are_dealt_with_all_that_they_are():
 
     def part(driver: DeviceDriver) -> Checkpoint:
         arrays, host = driver.state()
-        return Checkpoint(arrays, {"driver": host}, 0)
+        return Checkpoint(arrays, {"source": host}, 0)
 
     drivers = [driver(2, process) for process in range(2)]
     for each in drivers:
@@ -140,21 +143,21 @@ def test_environments_on_the_device_are_dealt_with_all_that_they_are():
     for envs in (4, 1, 2):
         drivers = [driver(envs, process) for process in range(4 // envs)]
         for process, each in enumerate(drivers):
-            each.load_state(*deal_driver(parts, process, envs))
+            each.load_state(*deal_source(parts, each, process, len(drivers)))
         parts = [part(each) for each in drivers]
         assert sum(each.policy_steps for each in drivers) == sum(
-            each.host["driver"]["policy_steps"] for each in first
+            each.host["source"]["policy_steps"] for each in first
         )
         for name in first[0].arrays:
             before, now = (np.concatenate([p.arrays[name] for p in x]) for x in (first, parts))
             np.testing.assert_array_equal(now, before, err_msg=name)
         for name in ("score", "length", "begun"):
             before, now = (
-                np.concatenate([p.host["driver"][name] for p in x]) for x in (first, parts)
+                np.concatenate([p.host["source"][name] for p in x]) for x in (first, parts)
             )
             np.testing.assert_array_equal(now, before, err_msg=name)
-    assert first[0].arrays and first[0].host["driver"]["policy_steps"] > 0
+    assert first[0].arrays and first[0].host["source"]["policy_steps"] > 0
     for each in drivers:
         each.step(params)
     with pytest.raises(UserError, match="lacks environments 3 to 5"):
-        deal_driver(parts, 1, 3)
+        deal_source(parts, driver(3, 1), 1, 3)

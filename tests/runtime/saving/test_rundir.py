@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_run import disk
 
@@ -16,7 +17,9 @@ from dreamer_jax.runtime.saving.rundir import (
     claim,
     differences,
     read_config,
+    read_spaces,
 )
+from dreamer_jax.types import Space, Spaces
 
 CONFIG = {
     "steps": 5,
@@ -25,6 +28,14 @@ CONFIG = {
     "checkpoint": {"keep": 1},
     "evaluation": {"episodes": 2},
 }
+SPACES = Spaces(
+    obs={
+        "camera": Space(np.dtype(np.uint8), (48, 64, 3)),
+        "nested/speed": Space(np.dtype(np.float32), (7,)),
+        "token": Space(np.dtype(np.int32), (), 11),
+    },
+    action={"keys": Space(np.dtype(bool), (5,), 2), "steer": Space(np.dtype(np.float32), (2,))},
+)
 
 
 @pytest.fixture
@@ -44,11 +55,11 @@ def test_differences_name_every_leaf():
 
 
 def test_claimed_config_reads_back_and_may_be_claimed_again(rundir):
-    claim(rundir, CONFIG)
+    claim(rundir, CONFIG, SPACES)
     read = {**CONFIG, "env": {"size": [48, 64], "name": None}}
     assert read_config(rundir) == read
-    claim(rundir, CONFIG)
-    assert [path.name for path in rundir.root.iterdir()] == ["config.json"]
+    claim(rundir, CONFIG, SPACES)
+    assert sorted(path.name for path in rundir.root.iterdir()) == ["config.json", "spaces.json"]
 
 
 @pytest.mark.parametrize(
@@ -56,27 +67,29 @@ def test_claimed_config_reads_back_and_may_be_claimed_again(rundir):
     [{"steps": 6}, {"log": {"every": 4}}, {"checkpoint": {}}, {"evaluation": {"episodes": 0}}],
 )
 def test_what_changes_no_update_may_change(rundir, changed):
-    claim(rundir, CONFIG)
+    claim(rundir, CONFIG, SPACES)
     assert next(iter(changed)) in FREE
-    claim(rundir, CONFIG | changed)
+    claim(rundir, CONFIG | changed, SPACES)
     assert read_config(rundir)[next(iter(changed))] == next(iter(changed.values()))
 
 
 def test_anything_else_is_refused_by_name_and_the_file_stays(rundir):
-    claim(rundir, CONFIG)
+    claim(rundir, CONFIG, SPACES)
     before = disk(rundir.root)
     other = CONFIG | {"steps": 6, "env": {"size": (48, 32), "name": None}, "extra": 1}
-    for refuse in (check_config, claim):
-        with pytest.raises(UserError, match=r"env\.size: \[48, 64\] → \[48, 32\]; extra: None → 1"):
-            refuse(rundir, other)
+    text = r"env\.size: \[48, 64\] → \[48, 32\]; extra: None → 1"
+    with pytest.raises(UserError, match=text):
+        check_config(rundir, other)
+    with pytest.raises(UserError, match=text):
+        claim(rundir, other, Spaces({}, {}))
     assert disk(rundir.root) == before
 
 
 def test_options_named_like_free_ones_are_not_free(rundir):
     """`log` in front made `logits` free as well."""
-    claim(rundir, CONFIG | {"logits": 1})
+    claim(rundir, CONFIG | {"logits": 1}, SPACES)
     with pytest.raises(UserError, match="logits: 1 → 2"):
-        claim(rundir, CONFIG | {"logits": 2})
+        claim(rundir, CONFIG | {"logits": 2}, SPACES)
 
 
 def test_checking_writes_nothing(tmp_path):
@@ -84,16 +97,19 @@ def test_checking_writes_nothing(tmp_path):
     assert disk(tmp_path) == {}
 
 
-def test_interrupted_write_leaves_the_old_config(rundir, monkeypatch):
-    claim(rundir, CONFIG)
+def test_interrupted_write_leaves_the_old_config_and_spaces(rundir, monkeypatch):
+    """Also where the disk has not taken what was written, so it is asked before the rename."""
+    claim(rundir, CONFIG, SPACES)
 
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("dreamer_jax.runtime.saving.rundir.os.fsync", full)
-    with pytest.raises(UserError, match=r"cannot write .*config\.json: no space .*make room"):
-        claim(rundir, CONFIG | {"steps": 7})
+    with pytest.raises(UserError, match=r"cannot write in .*: no space .*make room"):
+        claim(rundir, CONFIG | {"steps": 7}, SPACES)
     assert json.loads(rundir.config.read_text())["steps"] == 5
+    assert read_spaces(rundir) == SPACES
+    assert len(list(rundir.root.iterdir())) == 2
 
 
 def test_missing_or_broken_config_is_said(rundir):
@@ -102,3 +118,71 @@ def test_missing_or_broken_config_is_said(rundir):
     rundir.config.write_text('{"steps": ')
     with pytest.raises(UserError, match="is not JSON; restore it or start a new run"):
         read_config(rundir)
+
+
+def test_spaces_read_back_as_they_were_claimed(rundir):
+    """Dtypes, shapes and classes, and the order of the keys, which that of parameters follows."""
+    claim(rundir, CONFIG, SPACES)
+    found = read_spaces(rundir)
+    assert found == SPACES
+    for name in Spaces._fields:
+        assert list(getattr(found, name)) == list(getattr(SPACES, name))
+        for space in getattr(found, name).values():
+            assert isinstance(space.dtype, np.dtype) and isinstance(space.shape, tuple)
+    assert found.obs["camera"].is_image and found.obs["token"].discrete
+
+
+def test_missing_or_broken_spaces_are_said(rundir):
+    with pytest.raises(UserError, match=r"lacks spaces.json; start the run once more to write it"):
+        read_spaces(rundir)
+    rundir.spaces.write_text('{"obs": ')
+    with pytest.raises(UserError, match=r"spaces.json is not JSON; restore it"):
+        read_spaces(rundir)
+    rundir.spaces.write_text("[]")
+    with pytest.raises(UserError, match=r"spaces\.json holds no options; restore it"):
+        read_spaces(rundir)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "object"},
+        {"dtype": "U7"},
+        {"dtype": "no such"},
+        {"dtype": None},
+        {"dtype": [["x", "f4"]]},
+        {"shape": 3},
+        {"shape": None},
+        {"shape": ["3"]},
+        {"shape": [-3]},
+        {"shape": [2.0]},
+        {"shape": [2**31]},
+        {"classes": -1},
+        {"classes": "two"},
+        {"classes": [2]},
+    ],
+)
+def test_what_describes_no_space_is_refused(rundir, change):
+    claim(rundir, CONFIG, SPACES)
+    table = json.loads(rundir.spaces.read_text())
+    table["obs"]["token"] |= change
+    rundir.spaces.write_text(json.dumps(table))
+    with pytest.raises(UserError, match=r"does not describe spaces .*; restore it"):
+        read_spaces(rundir)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"obs": {}},
+        {"obs": [], "action": []},
+        {"obs": {"x": 3}, "action": {}},
+        {"obs": {"x": {}}, "action": {}},
+        {"obs": {"x": {"dtype": "bool", "shape": []}}, "action": {}},
+    ],
+)
+def test_tables_of_another_form_are_refused(rundir, table):
+    rundir.spaces.write_text(json.dumps(table))
+    with pytest.raises(UserError, match=r"does not describe spaces .*; restore it"):
+        read_spaces(rundir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import numpy as np
 import pytest
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.showing.media import learning_curve, tile_open_loop, write_png, write_video
+from dreamer_jax.runtime.showing.media import (
+    learning_curve,
+    tile_open_loop,
+    write_gif,
+    write_png,
+    write_video,
+)
 
 _GREEN, _RED = [44, 160, 44], [214, 39, 40]
 
@@ -72,6 +79,19 @@ def test_png_holds_the_picture(tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), pixels)
     with pytest.raises(ValueError, match="not uint8"):
         write_png(tmp_path / "p.png", pixels[..., 0])
+
+
+def test_gif_has_the_frames_in_order_and_repeats():
+    image = pytest.importorskip("PIL.Image")
+    frames, file = np.zeros((4, 5, 7, 3), np.uint8), io.BytesIO()
+    frames += np.arange(0, 160, 40, dtype=np.uint8)[:, None, None, None]
+    write_gif(file, frames, fps=20)
+    with image.open(file) as movie:
+        assert movie.n_frames == 4 and movie.size == (7, 5)
+        assert movie.info["loop"] == 0 and movie.info["duration"] == 50
+        for index in range(4):
+            movie.seek(index)
+            assert abs(np.asarray(movie.convert("RGB")).astype(int) - frames[index]).max() <= 4
 
 
 def test_open_loop_places_sequences_rows_and_frames():
@@ -170,6 +190,7 @@ def test_drawing_leaves_no_global_state(tmp_path):
     [
         ("av", lambda path: write_video(path, _frames(1, 2, 2), 20)),
         ("PIL", lambda path: write_png(path, _frames(1, 2, 2)[0])),
+        ("PIL", lambda _: write_gif(io.BytesIO(), _frames(2, 2, 2), 20)),
         ("matplotlib.backends.backend_agg", lambda path: learning_curve(path, {}, "t")),
     ],
 )

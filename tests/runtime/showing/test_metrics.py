@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.showing.metrics import JsonlOutput, Metrics, TensorBoardOutput, read_rows
+from dreamer_jax.runtime.showing.metrics import JsonlOutput, Metrics, read_rows
 
 
 class _Tape:
     def __init__(self):
-        self.rows, self.closed = [], False
+        self.rows, self.shown, self.closed = [], [], False
 
     def write(self, row):
         self.rows.append(row)
+
+    def picture(self, name, image, policy_steps):
+        self.shown.append(((name, policy_steps), image))
+
+    def video(self, name, frames, policy_steps):
+        self.shown.append(((name, policy_steps), frames))
 
     def close(self):
         self.closed = True
@@ -150,36 +155,23 @@ def test_foreign_line_is_named_not_dropped(tmp_path):
     assert path.read_text() == "{}\nhello\n"
 
 
-def test_tensorboard_gets_finite_scalars_over_policy_steps(tmp_path):
-    reader = pytest.importorskip("tensorboardX.event_file_writer")
-    output = TensorBoardOutput(tmp_path, {"policy_steps": 3, "grad_steps": 1})
-    output.write(_row(5, **{"train/loss": 0.5, "train/bad": math.nan}))
+def test_pictures_and_videos_go_to_every_output():
+    tapes = [_Tape(), _Tape()]
+    metrics = Metrics(list(tapes))
+    image, frames = np.zeros((2, 3, 3), np.uint8), np.zeros((5, 2, 3, 3), np.uint8)
+    metrics.show_picture("a/b", image, 7)
+    metrics.show_video("c/d", frames, 11)
+    for tape in tapes:
+        (picture, video), rows = tape.shown, tape.rows
+        assert picture[0] == ("a/b", 7) and picture[1] is image
+        assert video[0] == ("c/d", 11) and video[1] is frames
+        assert rows == []
+
+
+def test_rows_alone_are_lines(tmp_path):
+    output = JsonlOutput(tmp_path / "m.jsonl")
+    output.picture("a", np.zeros((2, 3, 3), np.uint8), 7)
+    output.video("a", np.zeros((5, 2, 3, 3), np.uint8), 7)
     output.close()
-    assert reader is not None
-    (events,) = tmp_path.glob("events.*")
-    found, starts = {}, []
-    for event in _read_events(events):
-        if event.HasField("session_log"):
-            starts.append(event.step)
-        for value in event.summary.value:
-            found[value.tag] = (event.step, value.simple_value)
-    assert starts == [4]
-    assert found["train/loss"] == (5, 0.5)
-    assert "train/bad" not in found
-
-
-def _read_events(path):
-    """Parse the record framing: length, its checksum, data, its checksum."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    data, at = path.read_bytes(), 0
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 8], "little")
-        yield Event.FromString(data[at + 12 : at + 12 + size])
-        at += 16 + size
-
-
-def test_missing_tensorboardx_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UserError, match=r"dreamer-jax\[log\]"):
-        TensorBoardOutput(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
+    assert (tmp_path / "m.jsonl").read_text() == ""

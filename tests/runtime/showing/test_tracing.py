@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_run import make_training, tiny_run
 
-from dreamer_jax.commands.train import run_training
+from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.showing import tracing
 from dreamer_jax.runtime.signals import StopRequest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from dreamer_jax.nets.heads import ActorHead, Head
 
+from dreamer_jax.nets.head_nets import ActorNet, HeadNet
 from dreamer_jax.nets.layers import forward
 from dreamer_jax.ops.twohot import symexp_bins, twohot_mean
 from dreamer_jax.types import Space
@@ -17,14 +17,14 @@ SPACES = {"jump": Space(INT, (), 5), "keys": Space(INT, (3,), 2), "steer": Space
 FEAT = jnp.asarray(np.random.default_rng(19).normal(size=(2, 3, 11)), jnp.float32)
 
 
-def _actor() -> ActorHead:
-    return ActorHead(SPACES, layers=2, units=7, outscale=0.01, std_range=(0.1, 1.0), dtype=F32)
+def _actor() -> ActorNet:
+    return ActorNet(SPACES, layers=2, units=7, outscale=0.01, std_range=(0.1, 1.0), dtype=F32)
 
 
 def test_reward_and_value_are_exactly_zero_at_first() -> None:
     """A random output kernel would predict rewards of up to symexp(20)."""
     bins = symexp_bins(255)
-    head = Head(2, 7, 255, 0.0, F32)
+    head = HeadNet(2, 7, 255, 0.0, F32)
     logits, _ = jax.jit(head.init_with_output)(jax.random.key(0), FEAT)
     assert logits.shape == (2, 3, 255) and logits.dtype == jnp.float32
     assert (twohot_mean(logits, bins) == 0).all()
@@ -44,7 +44,7 @@ def test_the_actor_is_near_uniform_at_first() -> None:
 
 
 def test_continuous_outputs_by_hand() -> None:
-    actor = ActorHead({"steer": SPACES["steer"]}, 0, 7, 1.0, (0.1, 1.0), F32)
+    actor = ActorNet({"steer": SPACES["steer"]}, 0, 7, 1.0, (0.1, 1.0), F32)
     dense = lambda *rows: {"kernel": jnp.array(rows), "bias": jnp.zeros(2)}
     params = {
         "mean_steer": dense([1.0, 0.0], [0.0, 1.0]),
