@@ -32,7 +32,7 @@ def check_limits(config: ConfigDict | Mapping[str, Any]) -> None:
     """
     plain = config.to_dict() if isinstance(config, ConfigDict) else config
     values = dict(_leaves(plain))
-    if missing := sorted({*LIMITS, *OPEN} - values.keys()):
+    if missing := [name for name in (*LIMITS, *OPEN) if name not in values]:
         others = f" and {len(missing) - 1} other options" if len(missing) > 1 else ""
         raise UserError(f"the config lacks {missing[0]}{others}; start from configs/default.py")
     for name, value in values.items():

@@ -77,7 +77,7 @@ FREE = Limit("text, numbers (not NaN), None, lists or sections of these", _is_pl
 _SHARE = number(0, 1)
 _SCALE = number(0)
 _POSITIVE = number(0, above=True)
-_LAYERS = whole(1, 1000)
+_LAYERS = whole(1, 100)
 _DECAY = number(0, 0.999_999)  # nearer to 1, float32 would say 1 and never forget
 
 # Sections that take names which no preset has, and the values in them.
