@@ -35,7 +35,7 @@ def describe(scores: np.ndarray) -> str:
         scores: `[n]`, at least one.
     """
     if len(scores) == 1:
-        return f"score {readable(scores[0])} of 1 episode, too few for an interval"
+        return f"mean {readable(scores[0])} (too few for an interval), 1 episode"
     low, high = mean_interval(scores)
     mean, least, most = (readable(x, high - low) for x in (scores.mean(), low, high))
     return (

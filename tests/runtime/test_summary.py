@@ -54,7 +54,7 @@ def test_description_names_every_number():
 
 def test_one_episode_claims_no_interval():
     """Its interval was a point, which claims to know everything."""
-    assert describe(np.array([0.25])) == "score 0.25 of 1 episode, too few for an interval"
+    assert describe(np.array([0.25])) == "mean 0.25 (too few for an interval), 1 episode"
 
 
 def test_small_scores_are_not_rounded_away():

@@ -152,7 +152,7 @@ def replaced(dotted: str, value: object) -> dict[str, Any]:
         (replaced("steps", 5.0), r"config\.steps=5\.0; it must be a whole number"),
         (replaced("batch_size", 0), r"config\.batch_size=0; it must be at least 1"),
         (replaced("train_ratio", float("nan")), r"config\.train_ratio=nan; it must be above 0"),
-        (replaced("env", {"a.b": 3}), "has an option 'a.b'"),
+        (replaced("env", {"a.b": 3}), r"config\.env has an option 'a.b'"),
         (replaced("added", 3), r"there is no option config\.added"),
         (replaced("size", "none"), "no size 'none'"),
     ],
@@ -175,7 +175,7 @@ def test_config_that_cannot_be_read_is_said(rundir):
     with pytest.raises(UserError, match="is not JSON; restore it"):
         read_config(rundir)
     rundir.config.write_text('{"env": ' + "[" * 900 + "]" * 900 + "}")
-    with pytest.raises(UserError, match="is not JSON|is damaged"):
+    with pytest.raises(UserError, match=r"is not JSON|is damaged"):
         read_config(rundir)
 
 
