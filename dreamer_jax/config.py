@@ -61,14 +61,20 @@ def load_config(name: str) -> ConfigDict:
     except Exception as error:
         if not name.endswith(".py"):
             raise
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        where = f"{name}:{lines[-1]}" if lines else name
-        raise UserError(f"{where}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config() of {name} returned {config!r}; it must return a ConfigDict")
     config.lock()
     return config
+
+
+def _place(path: Path, error: Exception) -> str:
+    """Return the file, and the line of it that raised the error or could not be read."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f"{path}:{lines[-1]}" if lines else str(path)
 
 
 def with_tuples(value: Any) -> Any:

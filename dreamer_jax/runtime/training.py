@@ -77,8 +77,8 @@ class Training:
         if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
-                f"no checkpoint in {parts.rundir.checkpoints} is whole; to start anew, move them and "
-                f"metrics.jsonl away ({reason})"
+                f"no checkpoint in {parts.rundir.checkpoints} is whole; to start anew, move them "
+                f"and metrics.jsonl away ({reason})"
             )
         self._meet(stop=False, late=False)
         outputs = (

@@ -40,7 +40,8 @@ def test_prints_statistics_and_changes_nothing(trained, capsys):
     before = disk(trained)
     out = evaluate(trained, capsys, "--episodes=5", "--envs=3")
     assert re.fullmatch(
-        r"greedy evaluation after \d+ updates: mean [\d.]+ \(Student's 95% interval [\d.]+ to [\d.]+\), "
+        r"greedy evaluation after \d+ updates: "
+        r"mean [\d.]+ \(Student's 95% interval -?[\d.]+ to [\d.]+\), "
         r"median [\d.]+, range [\d.]+ to [\d.]+, 5 episodes\n",
         out,
     )
@@ -178,19 +179,16 @@ def test_scores_are_told_before_the_video_is_tried(trained, capsys, monkeypatch,
     [
         (
             "gymnasium:Pendulum-v1",
-            r"observation 'observation' is float32\[3\] in this task and float",
+            "'vector' is float32[3] in this task and float32[4] to the agent",
         ),
-        (
-            "testing:counting",
-            "observation 'index' is int32[] with 6 classes in this task and absent",
-        ),
+        ("testing:counting", "'index' is int32[] with 6 classes in this task and absent to the"),
     ],
 )
 def test_a_task_that_the_agent_does_not_know_is_one_line(trained, task, text):
     """A KeyError or a TypeError out of the compiled policy."""
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError, match=re.escape(f"observation {text}")) as refused:
         run(["evaluate", f"--logdir={trained}", "--episodes=1", f"--task={task}"])
-    assert text.replace("\\", "") in str(refused.value) and "\n" not in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_spaces_that_do_not_fit_are_one_line(trained, tmp_path):

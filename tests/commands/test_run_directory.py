@@ -221,8 +221,8 @@ def test_metrics_of_a_run_whose_checkpoints_are_gone_are_not_emptied(trained, mo
     move_away(trained)
     before = disk(trained)
     text = (
-        r"holds the metrics of a run whose checkpoints are gone; put them back into \S*checkpoints, "
-        r"or, to start anew, choose another --logdir or move metrics\.jsonl away"
+        r"holds the metrics of a run whose checkpoints are gone; put them back into \S*checkpoints"
+        r", or, to start anew, choose another --logdir or move metrics\.jsonl away"
     )
     with pytest.raises(UserError, match=text):
         run_training(tiny_run(CARTPOLE), trained)
