@@ -204,14 +204,18 @@ class Agent(NamedTuple):
             scaled = (scales[name] * mean for name, mean in means.items())
             return sum(scaled, start=jnp.zeros(())), aux
 
+        # Losses and gradients.
         trained = {name: state.params[name] for name in modules}
         (loss, (observed, aux, metrics)), grads = jax.value_and_grad(total, has_aux=True)(trained)
+        # Optimiser step.
         updates, opt = optimizer.update(grads, state.opt[phase], trained)
         params = {**state.params, **optax.apply_updates(trained, updates)}
+        # Slow copies follow.
         for name in behaviors:
             aux[name] = self.behaviors[name].after_update(self._view(name, params), aux[name])
         metrics |= {"loss/total": loss, **_optimizer_metrics(grads, updates, trained)}
 
+        # Keep if finite.
         last = Carry(*jax.tree.map(lambda x: x[:, -1], (observed.latent, batch.action)))
         new = TrainState(params, aux, {**state.opt, phase: opt}, state.grad_steps), last
         (new_state, carry), skipped = keep_unless_finite(

@@ -28,11 +28,11 @@ from dreamer_jax.makers import (
 from dreamer_jax.named import find_named
 from dreamer_jax.nets.encoder import Encoder, image_towers, stage_channels, stage_count
 from dreamer_jax.nets.layers import Dtype
+from dreamer_jax.nets.widths import Widths
 from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.spread import Spread
 from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Space, Spaces
-from dreamer_jax.widths import Widths
 from dreamer_jax.world_model import Target, WorldModel
 
 CPU_SLICE_ROWS = 1024  # imagined states at once: their activations stay in a cache

@@ -31,11 +31,11 @@ from dreamer_jax.named import find_named
 from dreamer_jax.nets.decoder import Decoder
 from dreamer_jax.nets.head_nets import ActorNet, HeadNet
 from dreamer_jax.nets.layers import Dtype
+from dreamer_jax.nets.widths import Widths
 from dreamer_jax.ops.spread import Spread
 from dreamer_jax.ops.twohot import symexp_bins
 from dreamer_jax.phase import Phase
 from dreamer_jax.types import Batch, Spaces
-from dreamer_jax.widths import Widths
 from dreamer_jax.world_model import Target, WorldModel
 
 

@@ -59,6 +59,8 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
     Raises:
         UserError: If there is no such module or attribute.
     """
+    if not all(path.split(".")):
+        raise UserError(f"{kind}: {path!r} is not the name of a module")
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
@@ -66,8 +68,6 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise
         raise UserError(f"{kind}: there is no module {path!r} to find {attribute!r} in") from error
-    except ValueError as error:
-        raise UserError(f"{kind}: {path!r} is not the name of a module") from error
     if not callable(found := getattr(module, attribute, None)):
         public = [key for key, value in vars(module).items() if callable(value)]
         near = difflib.get_close_matches(attribute, public, 1)
@@ -76,13 +76,13 @@ def import_path(kind: str, path: str, attribute: str) -> Any:
     return found
 
 
-def code_named(config: Mapping[str, Any] | ConfigDict) -> Iterator[tuple[str, str]]:
+def code_named(config: Any) -> Iterator[tuple[str, str]]:
     """Yield every option of a nested config that names code by its import path, and the path.
 
     The task is not among them: `envs.registry.names_code` knows the suites.
 
     Args:
-        config: Whole config, plain or not; what is missing names nothing.
+        config: Whole config, as a ConfigDict or plain; what is missing names nothing.
     """
     # A ConfigDict is no Mapping: its sections would all be taken for missing.
     plain = config.to_dict() if isinstance(config, ConfigDict) else config

@@ -17,8 +17,8 @@ from tiny import FLOAT, INT, VECTOR
 from dreamer_jax.config import config_path, find_size, load_config, load_sizes, presets, with_tuples
 from dreamer_jax.errors import UserError
 from dreamer_jax.factory import make_agent
+from dreamer_jax.nets.widths import Widths
 from dreamer_jax.types import Space, Spaces
-from dreamer_jax.widths import Widths
 
 PICTURE = Spaces({"image": Space(jnp.dtype("uint8"), (64, 64, 3))}, {"jump": Space(INT, (), 18)})
 CONTROL = Spaces({"position": Space(FLOAT, (8,))}, VECTOR.action)

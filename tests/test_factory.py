@@ -16,8 +16,8 @@ from dreamer_jax.agent import MAIN
 from dreamer_jax.config import load_config, load_sizes
 from dreamer_jax.errors import UserError
 from dreamer_jax.factory import compute_dtype, make_agent
+from dreamer_jax.nets.widths import NETWORKS, Widths
 from dreamer_jax.types import Space, Spaces
-from dreamer_jax.widths import NETWORKS, Widths
 
 F32 = jnp.dtype("float32")
 # SPEC 9's check: one vector of 24 floats, a continuous action of 6 dimensions.

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.widths import Widths
+from dreamer_jax.nets.widths import Widths
 
 # Original option -> the one value that this package implements.
 _FIXED = {

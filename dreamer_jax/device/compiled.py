@@ -21,10 +21,10 @@ from dreamer_jax.agent import Agent
 from dreamer_jax.device import trees
 from dreamer_jax.device.mesh import Placement, gather, make_placement, own_rows
 from dreamer_jax.factory import compute_dtype, make_agent
+from dreamer_jax.nets.widths import Widths
 from dreamer_jax.ops.rows import all_rows
 from dreamer_jax.report import OpenLoop, report
-from dreamer_jax.types import Carry, Columns, Replayed, Space, Spaces, TrainState
-from dreamer_jax.widths import Widths
+from dreamer_jax.types import Carry, Columns, Params, Replayed, Space, Spaces, TrainState
 
 ROLES = ("init", "train", "policy", "evaluation", "report")  # one stream of keys each
 
@@ -146,12 +146,24 @@ class Compiled:
         key = jax.random.fold_in(self._keys["report"], _wrapped(step))
         return jax.block_until_ready(self._report(state, carry, replayed, key))
 
+    def lower_update(
+        self, phase: str, state: TrainState, carry: Carry, replayed: Replayed
+    ) -> jax.stages.Lowered:
+        """Return the program of one update, to be compiled and looked at; shapes are enough."""
+        return self._train[phase].lower(state, carry, replayed, self._keys["train"])
+
+    def lower_policy(
+        self, params: Params, carry: Carry, obs: dict[str, np.ndarray], is_first: np.ndarray
+    ) -> jax.stages.Lowered:
+        """Return the program of one policy call, to be compiled and looked at."""
+        key = self._keys["policy"]
+        return self._policy.lower(params, carry, obs, is_first, key, _wrapped(0), mode="train")
+
     def cost(
         self, phase: str, state: TrainState, carry: Carry, replayed: Replayed
     ) -> dict[str, float]:
         """Return what XLA says of one update: FLOPs, and bytes at the peak of memory."""
-        lowered = self._train[phase].lower(state, carry, replayed, self._keys["train"])
-        program = lowered.compile()
+        program = self.lower_update(phase, state, carry, replayed).compile()
         analysis, memory = program.cost_analysis() or {}, program.memory_analysis()
         cost = {"flops": float(analysis.get("flops", 0.0))}
         if memory is not None:  # not every backend tells

@@ -86,9 +86,14 @@ class Dynamics(Protocol):
         ...
 
     def losses(
-        self, params: Any, filtered: Filtered
+        self, params: Any, filtered: Any
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Return losses `[B, T]` by name, and quantities `[B, T]` whose means are metrics."""
+        """Return losses `[B, T]` by name, and quantities `[B, T]` whose means are metrics.
+
+        Args:
+            params: Parameters.
+            filtered: What `observe` of these dynamics returned, of their own type.
+        """
         ...
 
     def feat(self, latent: Latent) -> jax.Array:

@@ -38,6 +38,11 @@ class Accounts:
                 return phase
         return None
 
+    @property
+    def owed(self) -> bool:
+        """Whether `take` would return a phase."""
+        return any(owed >= 1.0 for owed in self._owed.values())
+
     def would_owe(self, policy_steps: int) -> bool:
         """Return whether an update would be owed at a number of policy steps."""
         if self._seen is None:

@@ -57,6 +57,7 @@ class Training:
         self.metrics = Metrics([])
         self._ended: list[Episode] = []  # in this process, not collected yet
         self._row_at = -1  # policy steps at the newest row
+        self._chored = 0  # policy steps up to which chores are done
         self.checkpoints = Checkpointer(parts.folder.checkpoints, self._kept(), self._collect, say)
         if config.from_checkpoint and not self.checkpoints.history():
             self._adopt(RunDir(Path(config.from_checkpoint)))
@@ -93,14 +94,18 @@ class Training:
         return found is not None
 
     def run(self, stop: StopRequest) -> bool:
-        """Train until the configured steps are done or a stop is requested; return if done."""
+        """Train until the configured steps are done or a stop is requested.
+
+        Returns:
+            Whether the steps are done, and all updates that they owe.
+        """
         parts, agreed, source = self.parts, self.agreement, self.parts.source
         saved = time.monotonic()
         parts.origin.forgive_failures(lambda: stop.requested)
         self._meet(stop.requested, late=False)
         self._update(stop)  # what a stop within a burst has left
+        self._chores()
         while agreed.policy_steps < parts.config.steps and not agreed.stop:
-            before = agreed.policy_steps
             self._ended += [episode for _, episode in source.step(self.learner.acting)]
             if not agreed.is_due(parts.accounts.would_owe):
                 continue
@@ -112,11 +117,11 @@ class Training:
                 self._update(stop)
             newest = self._ended[-1].score if self._ended else None
             parts.line.update(agreed.policy_steps, self.learner.grad_steps, newest)
-            self._chores(before)
+            self._chores()
             if save and not agreed.stop:
                 self.save()
                 saved = time.monotonic()
-        done = agreed.policy_steps >= parts.config.steps
+        done = agreed.policy_steps >= parts.config.steps and not parts.accounts.owed
         if done and self._row_at != agreed.policy_steps:
             self._write_row()  # before the save, so that nobody counts its episodes again
         self.save()
@@ -172,6 +177,7 @@ class Training:
             "source": source,
             "accounts": parts.accounts.state(),
             "metrics": self.metrics.state_dict(),
+            "chored": self._chored,
             "counters": self._counters(),
             "row_at": self._row_at,
         }
@@ -224,6 +230,7 @@ class Training:
         self.learner.load_state(*learner)
         self.learner.dropped += dropped
         parts.accounts.load_state(found[0].host["accounts"])
+        self._chored = found[0].host["chored"]
         if len(found) != processes:
             parts.line.say(f"dealt the streams of {len(found)} processes to {processes}")
         for index in parts.source.load_state(*source):
@@ -256,9 +263,15 @@ class Training:
         rows = read_rows(self.parts.rundir.metrics)
         return any("eval/score" in row and row["policy_steps"] == steps for row in rows)
 
-    def _chores(self, before: int) -> None:
-        """Report and log where the last vector step crossed a multiple of their intervals."""
+    def _chores(self) -> None:
+        """Report and log where steps have crossed a multiple of their intervals.
+
+        Updates come first: if a stop has left some, the chores are left to the resumed run.
+        """
+        if self.parts.accounts.owed:
+            return
         steps, log = self.agreement.policy_steps, self.parts.config.log
+        before, self._chored = self._chored, steps
         crossed = lambda every: every and steps // every > before // every
         if crossed(log.report_every) and self.learner.grad_steps:
             self._report()

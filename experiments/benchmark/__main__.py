@@ -17,6 +17,7 @@ from experiments.benchmark.device_envs import bench_device_envs
 from experiments.benchmark.envs import bench_envs
 from experiments.benchmark.loop import bench_loop
 from experiments.benchmark.parts import bench_parts
+from experiments.benchmark.program import bench_program
 from experiments.benchmark.replay import bench_replay
 from experiments.benchmark.scaling import bench_scaling
 from experiments.benchmark.step import bench_policy, bench_step
@@ -24,6 +25,7 @@ from experiments.benchmark.step import bench_policy, bench_step
 BENCHMARKS = {
     "step": bench_step,
     "parts": bench_parts,
+    "program": bench_program,
     "scaling": bench_scaling,
     "policy": bench_policy,
     "replay": bench_replay,

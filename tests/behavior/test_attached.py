@@ -100,14 +100,15 @@ def _trace(actor: Any) -> Trace:
         places.append(place)
     value = [_head(params["critic"], each, True) for each in places]
     cont = [1 / (1 + np.exp(-_head(params["cont"], each, False))) for each in places]
-    returns, later = [], value[H]
+    returns: list[np.ndarray] = []
+    later = value[H]
     for h in reversed(range(H)):
         mixed = (1 - LAMBDA) * value[h + 1] + LAMBDA * later
         later = _head(params["reward"], places[h + 1], True) + cont[h + 1] * mixed
         returns.insert(0, later)
     weight = np.cumprod(cont, 0)[:H]
-    parts = (places[:H], actions, log_stds, returns, value[:H])
-    return Trace(*(np.stack(part) for part in parts), weight)
+    parts = (places[:H], actions, log_stds, returns, value[:H], list(weight))
+    return Trace(*(np.stack(part) for part in parts))
 
 
 def _climb(actor: Any, fixed: Trace) -> float:

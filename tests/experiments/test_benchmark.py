@@ -131,3 +131,12 @@ def test_a_table_is_printed_and_json_written(tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert out.startswith("replay vector continuous 32/8/2/1/8 2×7 float32 on cpu")
     assert set(json.loads(path.read_text())) <= set(out.split())
+
+
+@pytest.mark.slow
+def test_programs_are_counted_and_grow_with_the_agent():
+    count = lambda *more: BENCHMARKS["program"](parse(["program", TINY, "--batch=2", *more]))
+    small, large = count("--length=3"), count("--length=3", "--obs=image", "--size=64/8/2/2/8")
+    for name in ("operations_before_xla", "update_instructions", "update_fusions"):
+        assert 100 < small[name] < large[name]
+    assert 0 < small["policy_instructions"] < small["update_instructions"]

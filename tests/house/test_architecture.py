@@ -27,7 +27,7 @@ DEVICE = (
     *("ops", "distributions", "optim", "device.trees"),  # L1
     *("nets", "heads", "dynamics"),  # L2
     *("world_model", "behavior", "phase"),  # L3
-    *("agent", "report", "widths", "makers", "factory", "compat"),  # L4
+    *("agent", "report", "makers", "factory", "compat"),  # L4
     *("device.mesh", "cluster", "device.compiled"),  # L4
 )
 GROUND = {"types", "errors", "masks", "named", "files"}
@@ -50,6 +50,7 @@ ALLOWED = {
 PACKAGES = {"device.__init__"}
 TOP = {"__init__", "__main__", "commands"}  # L5: may import anything
 HOST = ("types", "errors", "files", "config", "configs", "replay", "envs", "runtime", "scores")
+FOLDERS = ("dreamer_jax", "configs", "experiments", "tests")
 JAX = {"jax", "jaxlib", "flax", "optax", "chex", "distrax", "orbax", "tensorflow_probability"}
 
 
@@ -246,9 +247,35 @@ def test_no_device_module_holds_an_array():
         assert [key for key, value in vars(module).items() if isinstance(value, jax.Array)] == []
 
 
+MOST_FILES = 15  # of one folder, besides __init__.py: more no one can keep apart
+
+
+def _crowded(root: Path) -> tuple[list[str], int]:
+    """Return folders with too many Python files, and how many folders were looked at."""
+    # configs/ is a list: a file for each preset, looked up by its name.
+    looked = [name for name in FOLDERS if name != "configs"]
+    folders = {path.parent for name in looked for path in (root / name).rglob("*.py")}
+    counts = {
+        str(folder.relative_to(root)): sum(p.stem != "__init__" for p in folder.glob("*.py"))
+        for folder in folders
+    }
+    return sorted(name for name, count in counts.items() if count > MOST_FILES), len(counts)
+
+
+def test_no_folder_holds_more_files_than_one_can_keep_apart():
+    crowded, seen = _crowded(ROOT)
+    assert crowded == []
+    assert seen > 40
+
+
+def test_a_crowded_folder_is_found(package):
+    for index in range(MOST_FILES + 1):
+        root = package(f"ops/file{index}.py", "")
+    assert _crowded(root)[0] == ["dreamer_jax/ops"]
+
+
 def test_no_file_is_named_for_nothing():
-    names = {path.stem for folder in ("dreamer_jax", "configs", "experiments", "tests")
-             for path in (ROOT / folder).rglob("*.py")}  # fmt: skip
+    names = {path.stem for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     assert len(names) > 20
     assert names & {"util", "utils", "tools", "common", "helpers", "misc"} == set()
 

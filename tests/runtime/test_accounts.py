@@ -77,11 +77,13 @@ def test_every_phase_has_an_account_of_its_own():
 def test_what_is_owed_is_taken_phase_by_phase_in_their_order():
     """The order of the table of rates, not that of the names."""
     accounts = Accounts({"world": 2.0, "act": 1.0})
-    assert accounts.take() is None
+    assert accounts.take() is None and not accounts.owed
     accounts.credit(10)
+    assert accounts.owed
     assert taken(accounts) == ["world", "act"]
     accounts.credit(12)
     assert taken(accounts) == ["world"] * 4 + ["act"] * 2
+    assert not accounts.owed
 
 
 @pytest.mark.parametrize("stop", range(7))

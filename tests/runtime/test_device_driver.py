@@ -6,10 +6,13 @@ for bit; latents to the rounding that another fusion of the same operations may 
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import tiny_run
@@ -21,7 +24,7 @@ from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.registry import in_jax
 from dreamer_jax.envs.vector.vector_env import VectorEnv
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import InvalidValueError, UserError
 from dreamer_jax.runtime.assemble import make_replay
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
@@ -183,3 +186,58 @@ def test_tiny_agents_of_bfloat16_fit_the_loop():
         driver._rollout._roll, acting, progress, seeds, agent.key("policy"), np.uint32(0)
     )
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, progress)
+
+
+@dataclass(frozen=True)
+class Sour(Chase):
+    """Chase with one value that its space rules out."""
+
+    key: str = "reward"
+    value: float = math.nan
+    at_reset: bool = False
+
+    def reset(self, key):
+        state, record = super().reset(key)
+        return state, self._spoil(record) if self.at_reset else record
+
+    def step(self, state, action):
+        state, record = super().step(state, action)
+        return state, record if self.at_reset else self._spoil(record)
+
+    def _spoil(self, record):
+        old = record[self.key]
+        return {**record, self.key: jnp.full_like(old, self.value)}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "at_reset", "told"),
+    [
+        ("reward", math.nan, False, "'reward' holds .*nan"),
+        ("reward", math.inf, False, "'reward' holds .*inf"),
+        ("places", 9, False, "'places' holds"),
+        ("places", -2, True, "'places' holds .*-2"),
+    ],
+)
+def test_values_of_device_environments_are_checked(compiled, params, key, value, at_reset, told):
+    """NaN rewards gave skipped updates, scores of null and exit code 0."""
+    tape = Tape(5)
+    env = Sour(cells=3, length=7, key=key, value=value, at_reset=at_reset)
+    envs = DeviceVectorEnv(env, NUMBER, seed=SEED, steps=5)
+    driver = DeviceDriver(envs, compiled, tape)
+    with pytest.raises(InvalidValueError, match=f"environment 0: {told}"):
+        run(driver, params, 2)
+    assert tape.rows == [], "nothing of it is stored"
+
+
+def test_missing_values_of_device_environments_are_legal(compiled, params):
+    tape = Tape(5)
+    env = Sour(cells=3, length=7, key="places", value=-1)
+    envs = DeviceVectorEnv(env, NUMBER, seed=SEED, steps=5)
+    run(DeviceDriver(envs, compiled, tape), params, 1)
+    assert len(tape.rows) == 5
+
+
+def test_dropping_episodes_is_refused_where_environments_cannot_be_built_again():
+    config = tiny_run("device:chase", {"faults.invalid_values": "drop"})
+    with pytest.raises(UserError, match="invalid_values=drop"):
+        make_envs(config, 2, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ CARTPOLE, MIXED = "gymnasium:CartPole-v1", "testing:mixed"
 class StopAfter:
     """Requests a stop once a training has done so many policy steps."""
 
-    def __init__(self, training: Training, policy_steps: int) -> None:
+    def __init__(self, training: Training, policy_steps: float) -> None:
         self._source, self._policy_steps = training.parts.source, policy_steps
 
     @property
@@ -69,11 +70,11 @@ def outcome(training: Training) -> Outcome:
 
 def run(config: Any, root: Path, *stops: int) -> Outcome:
     """Train to the end, each stop followed by a new object that has only the files."""
-    for stop in (*stops, config.steps):
+    for stop in (*stops, math.inf):
         training = make_training(config, root)
-        assert training.restore() == (stop != (*stops, config.steps)[0])
+        assert training.restore() == (stop != (*stops, math.inf)[0])
         done = training.run(StopAfter(training, stop))
-        assert done == (stop == config.steps)
+        assert done == (stop == math.inf)
         if done:
             result = outcome(training)
         training.close()
@@ -293,7 +294,7 @@ class StopAtUpdate:
 @quick
 def test_a_stop_is_heard_within_a_burst_of_updates_and_the_rest_is_made_up_for(tmp_path):
     """With a high train ratio one vector step owes updates for minutes, which a stop waited for."""
-    config = tiny_run(CARTPOLE, {"steps": 45, "train_ratio": 160.0})
+    config = tiny_run(CARTPOLE, {"steps": 45, "train_ratio": 160.0, "log.every": 2})
     straight = run(config, tmp_path / "straight")
     training = make_training(config, tmp_path / "resumed")
     training.restore()
@@ -301,7 +302,27 @@ def test_a_stop_is_heard_within_a_burst_of_updates_and_the_rest_is_made_up_for(t
     assert training.learner.grad_steps == 5
     assert max(training.parts.accounts.state()["owed"].values()) >= 1.0
     training.close()
+    # The row of the step waits for the rest of its updates.
+    newest = json.loads(training.parts.rundir.metrics.read_text().splitlines()[-1])
+    assert newest["policy_steps"] < training.parts.source.policy_steps
     training = make_training(config, tmp_path / "resumed")
-    assert training.restore() and training.run(StopAfter(training, 1000))
+    assert training.restore() and training.run(StopAfter(training, math.inf))
+    assert_equal(straight, outcome(training))
+    training.close()
+
+
+@quick
+def test_a_run_that_is_stopped_in_its_last_updates_is_not_finished(tmp_path):
+    """It was evaluated, and left at exit code 0, with updates still owed."""
+    config = tiny_run(CARTPOLE, {"steps": 45, "train_ratio": 160.0})
+    straight = run(config, tmp_path / "straight")
+    last = straight.host["learner"]["grad_steps"]
+    training = make_training(config, tmp_path / "resumed")
+    training.restore()
+    assert not training.run(StopAtUpdate(training, last - 2))
+    assert training.parts.source.policy_steps >= 45
+    training.close()
+    training = make_training(config, tmp_path / "resumed")
+    assert training.restore() and training.run(StopAfter(training, math.inf))
     assert_equal(straight, outcome(training))
     training.close()

@@ -1,6 +1,6 @@
 """Two updates of one tiny agent on each of several meshes, saved for `test_mesh.py` to compare.
 
-    python sharded_updates.py OUT.npz KEYS MESH…      KEYS: vector, mixed or pictures
+    python sharded_updates.py OUT.npz KEYS MESH…      KEYS: of SPACES
                                                       MESH: `1` (no mesh) or `DATAxFSDP`
 
 A process of its own, because the number of simulated devices is fixed when JAX starts.
@@ -29,7 +29,12 @@ SLICE_ROWS = 5
 LEAST = 100  # elements; tiny kernels are split as well
 SHALLOW = {key: 1 for key in load_config("default").agent if key.endswith("_layers")}
 OPTIONS = {**SHALLOW, "warmup": 1, "learning_rate": 0.01}
-SPACES = {"vector": tiny.VECTOR, "mixed": tiny.MIXED, "pictures": tiny.PICTURES}
+SPACES = {
+    "vector": tiny.VECTOR,
+    "attached": tiny.VECTOR,  # the actor learns through the rollout
+    "mixed": tiny.MIXED,
+    "pictures": tiny.PICTURES,
+}
 
 
 def place(mesh: str) -> Placement | None:
@@ -49,7 +54,8 @@ def place(mesh: str) -> Placement | None:
 def start(keys: str, placement: Placement | None) -> tuple[Compiled, Any, Any, Any]:
     """Return agent, state, carry and batch; the same numbers whatever the placement."""
     by_rows = {} if placement is None else {"by_rows": placement.by_rows}
-    agent = tiny.tiny_agent(SPACES[keys], **OPTIONS, **by_rows)
+    loss = "plugins:make_climb" if keys == "attached" else "reinforce"
+    agent = tiny.tiny_agent(SPACES[keys], **OPTIONS, **by_rows, actor_loss=loss)
     # Shorter than a device's share of the imagined states.
     behavior: Any = agent.behaviors[MAIN]
     behavior = replace(behavior, spread=replace(behavior.spread, slice_rows=SLICE_ROWS))

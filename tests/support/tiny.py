@@ -20,9 +20,9 @@ from dreamer_jax.behavior.actor_critic import Kept
 from dreamer_jax.config import load_config
 from dreamer_jax.distributions import RANDOM, Sampler
 from dreamer_jax.factory import make_agent
+from dreamer_jax.nets.widths import NETWORKS, Widths
 from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.types import Batch, Replayed, Space, Spaces, TrainState
-from dreamer_jax.widths import NETWORKS, Widths
 
 B, T, H = 2, 5, 3
 D, S, K, HIDDEN, UNITS, BLOCKS = 24, 3, 5, 7, 11, 4

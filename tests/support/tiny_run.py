@@ -44,7 +44,8 @@ def tiny_run(task: str, options: Mapping[str, Any] | None = None) -> ConfigDict:
     """Return the config of a run of seconds; `options` are dotted overrides."""
     config = load_config("debug")
     config.task = task
-    config.update_from_flattened_dict(small_options() | dict(options or {}))
+    with config.unlocked():  # options of environments are names that no preset has
+        config.update_from_flattened_dict(small_options() | dict(options or {}))
     return config
 
 
