@@ -7,6 +7,7 @@ directory, which may be damaged or of another version.
 
 from __future__ import annotations
 
+import difflib
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -55,8 +56,10 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _check(name: str, value: Any) -> None:
     if name not in LIMITS:
+        near = difflib.get_close_matches(name, LIMITS, 1)
+        hint = f"did you mean config.{near[0]}? " if near else ""
         raise UserError(
-            f"there is no option config.{name}; options are those of configs/default.py"
+            f"there is no option config.{name}; {hint}options are those of configs/default.py"
         )
     if fault := LIMITS[name].fault(value):
         raise UserError(f"config.{name}={reprlib.repr(value)}; it must be {fault}")

@@ -171,6 +171,8 @@ def test_missing_and_unknown_options_are_named():
     for option in ("extra", "replay.extra", "agent.extra"):
         with pytest.raises(UserError, match=rf"there is no option config\.{option}; options are"):
             check_limits(changed(option, 3))
+    with pytest.raises(UserError, match=r"no option config\.stesp; did you mean config\.steps\?"):
+        check_limits(changed("stesp", 3))
     with pytest.raises(UserError, match=r"config\.replay\.online=.*; it must be True or False"):
         check_limits(changed("replay.online", {"extra": 3}))
 
