@@ -12,7 +12,7 @@ from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, evaluate
 from dreamer_jax.runtime.saving.load import load_saved
 from dreamer_jax.runtime.showing.media import write_video
-from dreamer_jax.runtime.summary import describe
+from dreamer_jax.runtime.showing.summary import describe
 from dreamer_jax.types import Space, Spaces
 
 

@@ -20,8 +20,8 @@ from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.saving.rundir import RunDir, check_config, claim
 from dreamer_jax.runtime.showing.media import learning_curve, without_pictures, write_video
 from dreamer_jax.runtime.showing.metrics import read_rows
+from dreamer_jax.runtime.showing.summary import describe
 from dreamer_jax.runtime.signals import StopRequest
-from dreamer_jax.runtime.summary import describe
 from dreamer_jax.runtime.training import Training
 
 VIDEO_FPS = 30

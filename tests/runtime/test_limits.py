@@ -169,7 +169,7 @@ def test_missing_and_unknown_options_are_named():
     with pytest.raises(UserError, match=r"the config lacks replay\.online; start from"):
         check_limits(config)
     for option in ("extra", "replay.extra", "agent.extra"):
-        with pytest.raises(UserError, match=rf"there is no option config\.{option}; options are"):
+        with pytest.raises(UserError, match=rf"there is no option config\.{option}; .*options are"):
             check_limits(changed(option, 3))
     with pytest.raises(UserError, match=r"no option config\.stesp; did you mean config\.steps\?"):
         check_limits(changed("stesp", 3))

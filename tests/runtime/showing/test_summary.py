@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dreamer_jax.runtime.summary import describe, mean_interval, readable
+from dreamer_jax.runtime.showing.summary import describe, mean_interval, readable
 
 
 def test_interval_of_two_scores_by_hand():
