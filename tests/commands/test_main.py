@@ -199,6 +199,28 @@ def test_options_of_an_environment_are_checked(refused, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("c.stesp = 3", "there is no option config.stesp; did you mean config.steps?"),
+        ("c.steps = 1e6", "own.py:5: TypeError: "),
+        ("del c.env", "the config lacks env; start from configs/default.py"),
+        ("c = type(c)()", "the config lacks task and "),
+        ("c = {}", "get_config() of "),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_a_file_that_is_no_config_is_refused(refused, tmp_path, command, line, text):
+    """Whatever read the option first raised a TypeError, a KeyError or an AttributeError."""
+    preset = tmp_path / "own.py"
+    text_before = "from dreamer_jax.configs import debug\n\ndef get_config():\n"
+    preset.write_text(f"{text_before}    c = debug.get_config()\n    {line}\n    return c\n")
+    given = [f"--logdir={tmp_path / 'new'}"] if command == "train" else []
+    task = [CHASE] if command == "check" else []
+    assert text in refused(command, *task, f"--config={preset}", *given)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("path", ["file", "file/below"])
 def test_directory_that_cannot_be_made_is_said(refused, tmp_path, path):
     (tmp_path / "file").write_text("")
