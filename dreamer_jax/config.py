@@ -6,6 +6,8 @@ import difflib
 import importlib.util
 import re
 import sys
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,44 @@ def config_path(name: str) -> Path:
 
 
 def load_config(name: str) -> ConfigDict:
-    """Return the config of a preset's name or a path, with its structure locked."""
-    config = _load_module(config_path(name)).get_config()
+    """Return the config of a preset's name or a path, with its structure locked.
+
+    Raises:
+        UserError: If there is none; if a file of one's own fails, with its line.
+    """
+    path = config_path(name)
+    try:
+        config = _load_module(path).get_config()
+    except UserError:
+        raise
+    except Exception as error:
+        if not name.endswith(".py"):
+            raise
+        raise UserError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config() of {name} returned {config!r}; it must return a ConfigDict")
     config.lock()
     return config
+
+
+def _place(path: Path, error: Exception) -> str:
+    """Return the file, and the line of it that raised the error or could not be read."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def with_tuples(value: Any) -> Any:
+    """Return a value of a config with tuples for lists.
+
+    Files of JSON have one kind of sequence. A run therefore has one as well, so that a constructor
+    is given the same options in training and when its run is loaded.
+    """
+    if isinstance(value, Mapping):
+        return {key: with_tuples(each) for key, each in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def load_sizes() -> dict[str, Any]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 from tiny import FLOAT, INT, VECTOR
 
-from dreamer_jax.config import config_path, find_size, load_config, load_sizes, presets
+from dreamer_jax.config import config_path, find_size, load_config, load_sizes, presets, with_tuples
 from dreamer_jax.errors import UserError
 from dreamer_jax.factory import make_agent
 from dreamer_jax.nets.widths import Widths
@@ -110,3 +110,40 @@ def test_sizes_have_names_or_are_spelled_out() -> None:
 def test_an_unknown_size_names_those_there_are(name: str) -> None:
     with pytest.raises(UserError, match=r"no size .*config\.size is one of .*12m"):
         find_size(name)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("config.steps = 1e6", r"mine\.py:6: TypeError: .*steps"),
+        ("config.agent.nothing.more = 3", r"mine\.py:6: AttributeError: .*nothing"),
+        ("raise RuntimeError('mine')", r"mine\.py:6: RuntimeError: mine"),
+        ("config = 3", r"get_config\(\) of .*mine\.py returned 3; it must return a ConfigDict"),
+        ("(", r"mine\.py:6: SyntaxError"),
+        ("import nowhere_to_be_found", r"mine\.py:6: ModuleNotFoundError"),
+    ],
+)
+def test_a_fault_in_a_file_of_ones_own_is_one_line_with_its_place(tmp_path, body, text):
+    """A wrong type in a config file was a traceback out of ml_collections."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from dreamer_jax.configs import debug\n\n\n"
+        f"def get_config():\n    config = debug.get_config()\n    {body}\n    return config\n"
+    )
+    with pytest.raises(UserError, match=text):
+        load_config(str(path))
+
+
+def test_a_file_without_a_config_is_said(tmp_path):
+    (tmp_path / "mine.py").write_text("x = 3\n")
+    with pytest.raises(UserError, match=r"mine\.py: AttributeError: .*get_config"):
+        load_config(str(tmp_path / "mine.py"))
+
+
+def test_sequences_of_a_config_are_tuples():
+    value = {"a": [1, [2, (3,)]], "b": {"c": "text", "d": [{"e": []}]}, "f": None}
+    assert with_tuples(value) == {
+        "a": (1, (2, (3,))),
+        "b": {"c": "text", "d": ({"e": ()},)},
+        "f": None,
+    }

@@ -11,11 +11,13 @@ import numpy as np
 from absl import flags
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
+from dreamer_jax.config import with_tuples
 from dreamer_jax.envs.adapters.actions import random_actions
 from dreamer_jax.envs.checking.episodes import examine_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.limits import check_limits
 from dreamer_jax.types import Space
 
 FAULTY = 1  # exit code
@@ -35,7 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("episodes", "max_steps"):
         if (given := getattr(values, name)) < 1:
             raise UserError(f"--{name}={given}; it must be at least 1")
-    options = values.config.env.to_dict()
+    check_limits(values.config)
+    options = with_tuples(values.config.env.to_dict())
     make = partial(make_env, task, **options)
     describe(task, make())
     # A lost life may end a value without ending the episode (docs/algorithm.md 10).

@@ -9,9 +9,11 @@ from absl import flags
 
 from dreamer_jax.commands.flags import new_flags, parse
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, describe, evaluate
+from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, evaluate
 from dreamer_jax.runtime.saving.load import load_saved
 from dreamer_jax.runtime.showing.media import write_video
+from dreamer_jax.runtime.showing.summary import describe
+from dreamer_jax.types import Space, Spaces
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         watched=watched,
         task=values.task,
     ) as envs:
+        check_spaces(saved.compiled.agent.spaces, envs.spaces)
         result = evaluate(
             envs,
             saved.compiled,
@@ -51,11 +54,33 @@ def main(arguments: Sequence[str]) -> int:
             mode="train" if values.sample else "eval",
             video=watched,
         )
+    kind = "sampled" if values.sample else "greedy"
+    print(f"{kind} evaluation after {saved.grad_steps:,} updates: {describe(result.scores)}")
     if result.frames is not None:
         write_video(Path(values.video), result.frames, 30)
         print(f"video: {values.video}")
-    elif values.video:
+    elif watched:
         print("no video: the environment shows no picture")
-    kind = "sampled" if values.sample else "greedy"
-    print(f"{kind} evaluation after {saved.grad_steps:,} updates: {describe(result.scores)}")
     return 0
+
+
+def check_spaces(known: Spaces, found: Spaces) -> None:
+    """Check that environments have the observations and actions that an agent knows.
+
+    Raises:
+        UserError: Naming the first key that differs.
+    """
+    for kind, ours, theirs in zip(("observation", "action"), known, found, strict=True):
+        for key in sorted(ours.keys() | theirs.keys()):
+            if (old := ours.get(key)) != (new := theirs.get(key)):
+                raise UserError(
+                    f"{kind} {key!r} is {_told(new)} in this task and {_told(old)} to the agent; "
+                    "evaluate the task that it was trained on, or restore spaces.json"
+                )
+
+
+def _told(space: Space | None) -> str:
+    if space is None:
+        return "absent"
+    classes = "" if space.classes is None else f" with {space.classes} classes"
+    return f"{space.dtype}{list(space.shape)}{classes}"

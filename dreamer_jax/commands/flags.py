@@ -13,16 +13,8 @@ from ml_collections import ConfigDict, config_flags
 
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.ranges import OPEN, is_name
 
-# Sections that take names which no preset has.
-OPEN = (
-    "env",
-    "agent.options",
-    "agent.objectives",
-    "agent.heads",
-    "agent.behaviors",
-    "agent.loss_scales",
-)
 _OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 
 
@@ -122,9 +114,7 @@ def _section(config: ConfigDict, dotted: str) -> ConfigDict:
 
 def _is_new(config: ConfigDict, section: str, name: str) -> bool:
     """Return whether a section can take a name that it does not have yet."""
-    own = _section(config, section)
-    # Losses of several observation keys, or of a behaviour, have a slash in their names.
-    return name.replace("/", "_").isidentifier() and name not in own
+    return is_name(name) and name not in _section(config, section)
 
 
 def _literal(text: str) -> Any:

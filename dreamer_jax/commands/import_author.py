@@ -75,17 +75,19 @@ def import_config(options: Mapping[str, Any], task: str) -> ConfigDict:
         config.replay.context = get("replay_context")
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"the config.yaml cannot be used: {error}") from error
-    check_limits(config, find_size(config.size))
+    check_limits(config)
     return config
 
 
 def find_spaces(config: ConfigDict) -> Spaces:
     """Return the spaces of the config's task, which a person has just named."""
     env = make_env(config.task, **config.env.to_dict())
+    spaces = env.spaces
     try:
-        return env.spaces
-    finally:
         env.close()
+    except (Exception, SystemExit) as error:  # its spaces are known
+        print(f"{config.task} could not be closed: {type(error).__name__}: {error}")
+    return spaces
 
 
 def convert(config: ConfigDict, spaces: Spaces, checkpoint: Path) -> TrainState:

@@ -13,6 +13,7 @@ from dreamer_jax.cluster.processes import start
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.device.compiled import processes
 from dreamer_jax.errors import UserError
+from dreamer_jax.runtime.limits import check_limits
 from dreamer_jax.runtime.run import run_training
 
 PROCESSES = (
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, default, text in PROCESSES:
         flags.DEFINE_integer(name, default, text, flag_values=values)
     parse(values, arguments)
+    check_limits(values.config)  # before other machines are waited for
     logdir = Path(values.logdir) if values.logdir else None
     lifeline = start(values.coordinator, values.processes, values.process, values.patience, logdir)
     if processes()[1] > 1 and not values.logdir:

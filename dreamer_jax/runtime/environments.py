@@ -17,6 +17,7 @@ from dreamer_jax.device_envs.host import HostEnv
 from dreamer_jax.device_envs.vector import DeviceVectorEnv
 from dreamer_jax.envs.faults import FaultPolicy
 from dreamer_jax.envs.registry import in_jax, make_env
+from dreamer_jax.envs.spec import Env
 from dreamer_jax.envs.vector.vector_env import VectorEnv
 from dreamer_jax.errors import UserError
 from dreamer_jax.replay import Replay
@@ -61,7 +62,7 @@ def make_envs(
                 )
             steps = 1 if watched else config.device_steps
             return DeviceVectorEnv(env.device_env, number, seed=seed, process=process, steps=steps)
-        env.close()
+        _close(env, warn)
     return VectorEnv(
         make,
         number,
@@ -71,6 +72,14 @@ def make_envs(
         faults=FaultPolicy.from_config(config.faults),
         warn=warn,
     )
+
+
+def _close(env: Env, warn: Callable[[str], None]) -> None:
+    """Close an environment that was only asked what it is; that it cannot must not end a run."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:  # simulators leave by sys.exit, too
+        warn(f"an environment could not be closed: {type(error).__name__}: {error}")
 
 
 def make_driver(

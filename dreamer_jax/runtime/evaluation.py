@@ -1,4 +1,4 @@
-"""Runs whole episodes with fixed parameters and sums them up honestly.
+"""Runs whole episodes with fixed parameters, and films one of them.
 
 Every environment contributes a number of episodes fixed beforehand: counting whichever end first
 would favour short ones.
@@ -6,17 +6,20 @@ would favour short ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamer_jax.device.compiled import Compiled
+from dreamer_jax.runtime.device_driver import DeviceDriver
+from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.environments import Envs, make_driver
 from dreamer_jax.runtime.episodes import Episode
+from dreamer_jax.runtime.signals import StopRequest
 
 # Stands for the index of a process in the seeds of evaluation episodes; training counts from 0.
 EVALUATION_PROCESS = 1_000_000
-RESAMPLES = 10_000
 
 
 class Evaluation(NamedTuple):
@@ -24,6 +27,7 @@ class Evaluation(NamedTuple):
 
     episodes: list[Episode]
     frames: np.ndarray | None  # [T, h, w, 3] uint8
+    complete: bool = True  # False: stopped on request, so that short episodes are over-counted
 
     @property
     def scores(self) -> np.ndarray:
@@ -39,6 +43,8 @@ def evaluate(
     *,
     mode: str = "eval",
     video: bool = False,
+    stop: StopRequest | None = None,
+    warn: Callable[[str], None] = print,
 ) -> Evaluation:
     """Run `episodes` episodes, spread evenly over the environments.
 
@@ -49,44 +55,65 @@ def evaluate(
         episodes: Number to run.
         mode: `eval` takes the actor's mode, `train` samples.
         video: Render the first episode of the first environment.
+        stop: Heard between any two calls of the environments; ends with what is finished.
+        warn: Told once if a picture cannot be drawn; the evaluation goes on without the video.
     """
     driver = make_driver(envs, compiled, None, mode=mode, role="evaluation")
+    if stop is not None:
+        envs.forgive_failures(lambda: stop.requested)
     quota = np.full(envs.number, episodes // envs.number)
     quota[: episodes % envs.number] += 1
     finished: list[list[Episode]] = [[] for _ in range(envs.number)]
-    frames: list[np.ndarray] = []
-    while any(len(done) < int(q) for done, q in zip(finished, quota, strict=True)):
-        filming = video and not finished[0]  # the end of the episode included
+    film = _Film(driver, warn) if video else None
+    while True:
+        complete = all(len(done) >= int(q) for done, q in zip(finished, quota, strict=True))
+        if complete or (stop is not None and stop.requested):
+            break
+        filming = not finished[0]  # the end of the episode included
         for index, episode in driver.step(params):
             if len(finished[index]) < quota[index]:
                 finished[index].append(episode)
-        if filming:
-            picture = driver.render(0)
-            video = picture is not None
-            frames.extend([picture] if picture is not None else [])
+        if film is not None and filming:
+            film.shoot()
     flat = [episode for done in finished for episode in done]
-    return Evaluation(flat, np.stack(frames) if frames else None)
+    return Evaluation(flat, None if film is None else film.frames, complete)
 
 
-def mean_interval(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentile-bootstrap confidence interval of the mean.
+class _Film:
+    """Pictures of the first environment, until one cannot be drawn.
 
     Args:
-        scores: `[episodes]`.
-        confidence: Probability that the interval claims.
+        driver: Of the environments.
+        warn: Told why one could not.
     """
-    rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(scores), (RESAMPLES, len(scores)))
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(scores[draws].mean(1), [tail, 100 - tail])
-    return float(low), float(high)
 
+    def __init__(self, driver: Driver | DeviceDriver, warn: Callable[[str], None]) -> None:
+        self._driver, self._warn = driver, warn
+        self._pictures: list[np.ndarray] = []
+        self._rolling = True
 
-def describe(scores: np.ndarray) -> str:
-    """Return one line for people: mean, interval, median, range."""
-    low, high = mean_interval(scores)
-    return (
-        f"mean {scores.mean():.1f} (95% interval {low:.1f} to {high:.1f}), "
-        f"median {np.median(scores):.1f}, range {scores.min():.1f} to {scores.max():.1f}, "
-        f"{len(scores)} episodes"
-    )
+    @property
+    def frames(self) -> np.ndarray | None:
+        """Pictures `[T, h, w, 3]` uint8; None if there are none, or one could not be drawn."""
+        return np.stack(self._pictures) if self._pictures else None
+
+    def shoot(self) -> None:
+        """Add a picture."""
+        if not self._rolling:
+            return
+        try:
+            picture = self._driver.render(0)
+            if picture is not None:
+                self._pictures.append(self._checked(picture))
+            self._rolling = picture is not None
+        except (Exception, SystemExit) as error:  # simulators leave by sys.exit, too
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._warn(f"no video: the environment could not be drawn ({reason})")
+            self._pictures, self._rolling = [], False
+
+    def _checked(self, picture: Any) -> np.ndarray:
+        shape, dtype = np.shape(picture), np.asarray(picture).dtype
+        expected = self._pictures[0].shape if self._pictures else (*shape[:2], 3)
+        if len(shape) != 3 or shape != expected or dtype != np.uint8:
+            raise ValueError(f"a picture is {dtype}{list(shape)} and not uint8{list(expected)}")
+        return np.asarray(picture)

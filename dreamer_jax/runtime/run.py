@@ -10,17 +10,17 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dreamer_jax.config import find_size
+from dreamer_jax.config import find_size, with_tuples
 from dreamer_jax.device.compiled import debug_nans
-from dreamer_jax.errors import FINISHED, RESUMABLE, RunFault
+from dreamer_jax.errors import FINISHED, RESUMABLE, RunFault, UserError
 from dreamer_jax.runtime.assemble import assemble
-from dreamer_jax.runtime.evaluation import describe
 from dreamer_jax.runtime.limits import check_limits
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.saving.rundir import RunDir, check_config, claim
 from dreamer_jax.runtime.showing.media import learning_curve, without_pictures, write_video
 from dreamer_jax.runtime.showing.metrics import read_rows
+from dreamer_jax.runtime.showing.summary import describe
 from dreamer_jax.runtime.signals import StopRequest
 from dreamer_jax.runtime.training import Training
 
@@ -30,12 +30,16 @@ VIDEO_FPS = 30
 def run_training(config: ConfigDict, logdir: Path) -> int:
     """Train as the command line does; return 0 when finished, 75 when stopped but resumable.
 
+    Signals stop a run that is in the main thread; in another one they are not heard.
+
     Raises:
         UserError: If the config, the environment or the directory cannot be used.
     """
-    size, rundir, plain = find_size(config.size), RunDir(logdir), config.to_dict()
-    check_limits(config, size)
+    check_limits(config)
+    plain, rundir = with_tuples(config.to_dict()), RunDir(logdir)
+    config, size = ConfigDict(plain), find_size(config.size)
     check_config(rundir, plain)
+    check_in_place(rundir)
     # Whatever a person got wrong shows up before anything is written.
     parts = assemble(config, size, rundir)
     try:
@@ -54,7 +58,7 @@ def run_training(config: ConfigDict, logdir: Path) -> int:
                 claim(rundir, plain, parts.origin.spaces)
             finished = training.run(stop)
             if finished and config.evaluation.episodes:
-                finish(training)
+                finished = finish(training, stop)
             check_saved(training.checkpoints)
             if not finished and first:
                 print(f"stopped; the same command with --logdir={logdir} continues")
@@ -84,17 +88,55 @@ def check_saved(checkpoints: Checkpointer) -> None:
         raise error
 
 
-def finish(training: Training) -> None:
-    """Evaluate, and leave score, learning curve and video for people to look at."""
-    result, rundir = training.evaluate(), training.parts.rundir
-    if result is None:
+def check_in_place(rundir: RunDir) -> None:
+    """Check that a run that has saved checkpoints still has some.
+
+    A new run would empty the metrics of the old one.
+
+    Args:
+        rundir: Need not exist.
+
+    Raises:
+        UserError: If they are gone and metrics are there.
+    """
+    folder = rundir.checkpoints
+    if not rundir.metrics.is_file() or next(read_rows(rundir.metrics), None) is None:
         return
-    curve, video = rundir.media / "learning_curve.png", rundir.media / "evaluation.mp4"
+    # A run that was killed before its first checkpoint has an empty folder and no replay, or what
+    # it was writing.
+    gone = not folder.is_dir() or (_is_filled(rundir.replay) and not _is_filled(folder))
+    if gone:
+        raise UserError(
+            f"{rundir.metrics} holds the metrics of a run whose checkpoints are gone; put them "
+            f"back into {folder}, or, to start anew, choose another --logdir or move metrics.jsonl "
+            "away"
+        )
+
+
+def _is_filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def finish(training: Training, stop: StopRequest) -> bool:
+    """Evaluate, and leave score, learning curve and video for people to look at.
+
+    Returns:
+        Whether the evaluation was completed, and not stopped.
+    """
+    result, parts = training.evaluate(stop), training.parts
+    if result is None:
+        return True
+    if not result.complete:
+        done, asked = len(result.episodes), parts.config.evaluation.episodes
+        print(f"greedy evaluation stopped after {done} of {asked} episodes; it begins anew")
+        return False
+    print(f"greedy evaluation: {describe(result.scores)}", flush=True)
+    curve, video = parts.rundir.media / "learning_curve.png", parts.rundir.media / "evaluation.mp4"
     with without_pictures(print):
-        learning_curve(curve, {"": read_rows(rundir.metrics)}, training.parts.config.task)
+        learning_curve(curve, {"": read_rows(parts.rundir.metrics)}, parts.config.task)
         print(f"learning curve: {curve}")
     if result.frames is not None:
         with without_pictures(print):
             write_video(video, result.frames, VIDEO_FPS)
             print(f"video: {video}")
-    print(f"greedy evaluation: {describe(result.scores)}", flush=True)
+    return True

@@ -1,20 +1,30 @@
-"""Stopping on request: the first SIGTERM or SIGINT asks, a second SIGINT does not wait."""
+"""Stopping on request: the first SIGTERM or SIGINT asks, a second SIGINT does not wait.
+
+Python hears signals in its main thread alone. A run in another thread leaves them to whoever
+started that thread; it ends when its steps are done.
+"""
 
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 from typing import Any, Self
 
 
 class StopRequest:
-    """Context in which signals set `requested` instead of ending the process."""
+    """Context in which signals set `requested` instead of ending the process.
+
+    In a thread other than the main one it catches none, and `requested` stays False.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._handle)
         return self

@@ -78,8 +78,8 @@ class Training:
         if found is None and self.checkpoints.history():
             # Going on from the start would remove them.
             raise UserError(
-                f"no checkpoint in {parts.rundir.checkpoints} is whole; move them away to start "
-                f"anew ({reason})"
+                f"no checkpoint in {parts.rundir.checkpoints} is whole; to start anew, move them "
+                f"and metrics.jsonl away ({reason})"
             )
         self._meet(stop=False, late=False)
         outputs = (
@@ -129,11 +129,11 @@ class Training:
         parts.line.finish(agreed.policy_steps, self.learner.grad_steps)
         return done
 
-    def evaluate(self) -> Evaluation | None:
+    def evaluate(self, stop: StopRequest) -> Evaluation | None:
         """Run the configured evaluation with the newest parameters and record its result.
 
-        Process 0 does; the others help to collect the parameters and return None. So does a run
-        without environments.
+        One that is stopped is not recorded. Process 0 evaluates; the others help to collect the
+        parameters and return None. So does a run without environments.
         """
         parts, config, options = self.parts, self.parts.config, self.parts.config.evaluation
         params = parts.compiled.acting(self.learner.train_state)
@@ -147,9 +147,16 @@ class Training:
             watched=options.video,
             warn=parts.line.say,
         ) as envs:
-            video = options.video
-            result = evaluate(envs, parts.compiled, params, options.episodes, video=video)
-        if not self._evaluated():
+            result = evaluate(
+                envs,
+                parts.compiled,
+                params,
+                options.episodes,
+                video=options.video,
+                stop=stop,
+                warn=parts.line.say,
+            )
+        if result.complete and not self._evaluated():
             self.metrics.add({"score": result.scores.mean()}, prefix="eval/")
             self.metrics.write(**self._counters())
         return result

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
-from dreamer_jax.config import find_size
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.limits import check_limits
 from dreamer_jax.runtime.saving.rundir import RunDir, check_config
@@ -129,7 +128,7 @@ def _run(
     options = (f"--config={config}", *(f"--config.{key}={value}" for key, value in overrides))
     values = new_flags()
     parse(values, define_config(values, config, options))
-    check_limits(values.config, find_size(values.config.size))
+    check_limits(values.config)
     check_config(RunDir(logdir), values.config.to_dict())
     arguments = ("-m", "dreamer_jax", "train", *options, f"--logdir={logdir}")
     evaluates = values.config.evaluation.episodes > 0

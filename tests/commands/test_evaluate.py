@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +40,8 @@ def test_prints_statistics_and_changes_nothing(trained, capsys):
     before = disk(trained)
     out = evaluate(trained, capsys, "--episodes=5", "--envs=3")
     assert re.fullmatch(
-        r"greedy evaluation after \d+ updates: mean [\d.]+ \(95% interval [\d.]+ to [\d.]+\), "
+        r"greedy evaluation after \d+ updates: "
+        r"mean [\d.]+ \(Student's 95% interval -?[\d.]+ to [\d.]+\), "
         r"median [\d.]+, range [\d.]+ to [\d.]+, 5 episodes\n",
         out,
     )
@@ -115,7 +118,7 @@ def test_code_that_a_run_names_is_run_only_for_whoever_says_so(sent, capsys):
     assert "sent_code" not in sys.modules
     for option in ("--task=sent_code:env", "--trust"):
         sys.modules.pop("sent_code", None)
-        assert "1 episodes" in evaluate(sent, capsys, "--episodes=1", option)
+        assert "1 episode\n" in evaluate(sent, capsys, "--episodes=1", option)
         assert "sent_code" in sys.modules
 
 
@@ -131,3 +134,73 @@ def test_another_task_can_be_evaluated_in(trained, capsys):
     assert evaluate(trained, capsys, "--episodes=3", f"--task={TASK}") == own
     config = json.loads((trained / "config.json").read_text())
     assert config["task"] == TASK
+
+
+FRAIL = """
+from dreamer_jax.envs.testing.counting import Counting
+
+class Env(Counting):
+    def render(self):
+        raise RuntimeError("no display")
+
+    def close(self):
+        raise RuntimeError("closed twice")
+"""
+
+
+def test_what_cannot_be_drawn_or_closed_does_not_cost_the_scores(tmp_path, monkeypatch, capsys):
+    """Hours of episodes were lost to a renderer without a display, or to a close that raised."""
+    (tmp_path / "frail_env.py").write_text(FRAIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"steps": 6, "evaluation__episodes": 2, "evaluation__video": True}
+    assert run(tiny_arguments("frail_env:Env", tmp_path / "run", **options)) == 0
+    out = capsys.readouterr().out
+    assert out.count("no video: the environment could not be drawn (RuntimeError: no display)") == 1
+    assert "greedy evaluation: mean " in out and "closed twice" in out
+    video = f"--video={tmp_path / 'agent.mp4'}"
+    with pytest.warns(RuntimeWarning, match="closed twice"):
+        out = evaluate(tmp_path / "run", capsys, "--episodes=3", "--trust", video)
+    assert "RuntimeError: no display" in out and ", 3 episodes" in out
+    assert not (tmp_path / "agent.mp4").exists()
+
+
+def test_scores_are_told_before_the_video_is_tried(trained, capsys, monkeypatch, tmp_path):
+    """Where PyAV is missing, the evaluation was done and nobody heard of it."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    capsys.readouterr()
+    video = f"--video={tmp_path / 'agent.mp4'}"
+    with pytest.raises(UserError, match="PyAV"):
+        run(["evaluate", f"--logdir={trained}", "--episodes=1", video])
+    assert "greedy evaluation after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        (
+            "gymnasium:Pendulum-v1",
+            "'vector' is float32[3] in this task and float32[4] to the agent",
+        ),
+        ("testing:counting", "'index' is int32[] with 6 classes in this task and absent to the"),
+    ],
+)
+def test_a_task_that_the_agent_does_not_know_is_one_line(trained, task, text):
+    """A KeyError or a TypeError out of the compiled policy."""
+    with pytest.raises(UserError, match=re.escape(f"observation {text}")) as refused:
+        run(["evaluate", f"--logdir={trained}", "--episodes=1", f"--task={task}"])
+    assert "\n" not in str(refused.value)
+
+
+def test_spaces_that_do_not_fit_are_one_line(trained, tmp_path):
+    root = Path(shutil.copytree(trained, tmp_path / "copy"))
+    table = json.loads((root / "spaces.json").read_text())
+    for change, text in [
+        ({"classes": 3}, "in the checkpoint but"),
+        ({"dtype": "uint8"}, "'action' is int32.* in this task and uint8"),
+        ({"shape": [1]}, "'action' is int32.* in this task and int32.1.|in the checkpoint but"),
+    ]:
+        changed = copy.deepcopy(table)
+        changed["action"]["action"] |= change
+        (root / "spaces.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=text):
+            run(["evaluate", f"--logdir={root}", "--episodes=1"])

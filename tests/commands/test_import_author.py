@@ -17,7 +17,7 @@ from tiny import random_state, random_tree
 from tiny_run import disk, make_training, shared_agent, tiny_run
 
 from dreamer_jax.__main__ import main, run
-from dreamer_jax.commands.import_author import import_config
+from dreamer_jax.commands.import_author import find_spaces, import_config
 from dreamer_jax.compat.names import export_params
 from dreamer_jax.compat.pickles import read_author_checkpoint
 from dreamer_jax.config import find_size
@@ -295,3 +295,23 @@ def test_directory_with_a_run_is_left_alone(convert, tmp_path):
     with pytest.raises(UserError, match="already holds a run; choose a new --logdir"):
         run(arguments)
     assert disk(tmp_path / "new") == before
+
+
+UNCLOSABLE = """
+from dreamer_jax.envs.testing.counting import Counting
+
+class Env(Counting):
+    def close(self):
+        raise RuntimeError("closed twice")
+"""
+
+
+def test_a_task_that_cannot_be_closed_still_tells_its_spaces(tmp_path, monkeypatch, capsys):
+    """It was built to be asked for its spaces alone, and they were known."""
+    (tmp_path / "unclosable.py").write_text(UNCLOSABLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tiny_run("unclosable:Env")
+    assert find_spaces(config) == make_env("testing:counting").spaces
+    assert (
+        "unclosable:Env could not be closed: RuntimeError: closed twice" in capsys.readouterr().out
+    )

@@ -98,8 +98,12 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
         (["--config.steps.x=3"], "unknown config key 'steps.x'"),
         (["--config.agent=3"], "config key 'agent' holds options; write --config.agent.NAME=value"),
         (["--config.env.foo=1"], "testing:chase has no option 'foo'; it accepts"),
-        (["--config.faults.timeout=0"], "config.faults.timeout=0.0"),
-        (["--config.faults.invalid_values=x"], "config.faults.invalid_values='x'; choose error"),
+        (["--config.faults.timeout=0"], "config.faults.timeout=0.0; it must be above 0"),
+        (["--config.faults.timeout=nan"], "config.faults.timeout=nan; it must be above 0"),
+        (
+            ["--config.faults.invalid_values=x"],
+            "config.faults.invalid_values='x'; it must be one of error",
+        ),
         (["--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
         (["--config.steps=1.5"], "flag --config.steps=1.5: invalid literal for int()"),
         (["--config.train_ratio=x"], "flag --config.train_ratio=x: could not convert"),
@@ -109,17 +113,17 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
         (["--config.envs=0"], "config.envs=0; it must be at least 1"),
         (["--config.batch_length=1"], "config.batch_length=1; it must be at least 2"),
         (["--config.seed=-1"], "config.seed=-1; it must be at least 0"),
-        (["--config.seed=4294967296"], "config.seed=4294967296; it must be at most 4294967295"),
+        (["--config.seed=4294967296"], "config.seed=4294967296; it must be at least 0 and at"),
         (["--config.train_ratio=0"], "config.train_ratio=0.0; it must be above 0"),
         (["--config.train_ratio=nan"], "config.train_ratio=nan; it must be above 0"),
-        (["--config.train_ratio=inf"], "config.train_ratio=inf; it must be above 0 and finite"),
-        (["--config.replay.context=2"], "config.replay.context=2; it must be 0 or 1"),
+        (["--config.train_ratio=inf"], "config.train_ratio=inf; it must be above 0 and at most"),
+        (["--config.replay.context=2"], "config.replay.context=2; it must be at least 0 and at"),
         (["--config.replay.recency=nan"], "config.replay.recency=nan; it must be from 0 to 1"),
         (["--config.evaluation.envs=0"], "config.evaluation.envs=0; it must be at least 1"),
         (["--config.agent.actor_layers=0"], "config.agent.actor_layers=0; it must be at least 1"),
         (["--config.agent.unimix=1.5"], "config.agent.unimix=1.5; it must be from 0 to 1"),
         (["--config.agent.blocks=3"], "config.agent.blocks=3 does not divide the 16 units of"),
-        (["--config.agent.bins=10"], "bins=10: the count of two-hot bins must be odd"),
+        (["--config.agent.bins=10"], "config.agent.bins=10; it must be odd"),
         (["--config.size=13m"], "no size '13m'; config.size is one of 100k, "),
         (["--config.size=16/8/3/0/8"], "no size '16/8/3/0/8'"),
         # What a run is made of.
@@ -133,13 +137,38 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
             ["--config.task=gymnasium:CartPol-v1"],
             "unknown gymnasium id 'CartPol-v1'; close to it: ",
         ),
-        (["--config.compute_dtype=float16"], "compute_dtype='float16' is unknown; use auto"),
+        (
+            ["--config.compute_dtype=float16"],
+            "config.compute_dtype='float16'; it must be one of auto",
+        ),
         (
             ["--config.env_workers=many"],
-            "workers is 'many'; choose one of auto, inline, process, ray",
+            "config.env_workers='many'; it must be one of auto, inline, process, ray",
         ),
         (["--config.from_checkpoint=nowhere"], "from_checkpoint=nowhere holds no whole checkpoint"),
-        (["--config.agent.decay=step"], "decay='step' is unknown; use const, linear or cosine"),
+        (
+            ["--config.agent.decay=step"],
+            "config.agent.decay='step'; it must be one of const, linear",
+        ),
+        # What was accepted, and was never or always true, or NaN from the first update on.
+        (["--config.checkpoint.seconds=nan"], "config.checkpoint.seconds=nan; it must be from 0"),
+        (["--config.agent.learning_rate=-1"], "config.agent.learning_rate=-1.0; it must be from 0"),
+        (["--config.agent.learning_rate=nan"], "config.agent.learning_rate=nan; it must be from 0"),
+        (["--config.agent.return_low=96"], "config.agent.return_low=96.0; it must be below return"),
+        (["--config.agent.beta2=2"], "config.agent.beta2=2.0; it must be from 0 to 0.999999"),
+        (["--config.agent.loss_scales.rep=-1"], "config.agent.loss_scales.rep=-1.0; it must be"),
+        (["--config.agent.loss_scales.rep=nan"], "config.agent.loss_scales.rep=nan; it must be"),
+        (
+            ["--config.agent.loss_scales.own='x'"],
+            "config.agent.loss_scales.own='x'; it must be a n",
+        ),
+        (["--config.mesh.fsdp=0"], "config.mesh.fsdp=0; it must be at least 1"),
+        (
+            ["--config.envs=100000000"],
+            "config.envs=100000000; it must be at least 1 and at most 100",
+        ),
+        (["--config.env.cells={1,2}"], "config.env.cells={1, 2}; it must be text, numbers"),
+        (["--config.env.__class__=3"], "unknown config key 'env.__class__'"),
     ],
     ids=lambda value: value[0].removeprefix("--config.") if isinstance(value, list) else "",
 )
@@ -167,6 +196,28 @@ def test_options_of_an_environment_are_checked(refused, tmp_path):
     preset.write_text(f"{text}    c.task = '{CHASE}'\n    c.env.cels = 5\n    return c\n")
     message = refused("train", f"--config={preset}", f"--logdir={tmp_path / 'new'}")
     assert message.startswith("testing:chase has no option 'cels' (did you mean 'cells'?)")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("c.stesp = 3", "there is no option config.stesp; did you mean config.steps?"),
+        ("c.steps = 1e6", "own.py:5: TypeError: "),
+        ("del c.env", "the config lacks env; start from configs/default.py"),
+        ("c = type(c)()", "the config lacks task and "),
+        ("c = {}", "get_config() of "),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_a_file_that_is_no_config_is_refused(refused, tmp_path, command, line, text):
+    """Whatever read the option first raised a TypeError, a KeyError or an AttributeError."""
+    preset = tmp_path / "own.py"
+    text_before = "from dreamer_jax.configs import debug\n\ndef get_config():\n"
+    preset.write_text(f"{text_before}    c = debug.get_config()\n    {line}\n    return c\n")
+    given = [f"--logdir={tmp_path / 'new'}"] if command == "train" else []
+    task = [CHASE] if command == "check" else []
+    assert text in refused(command, *task, f"--config={preset}", *given)
     assert not (tmp_path / "new").exists()
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_collections import ConfigDict
 from tiny_run import disk, tiny_run
 
+import dreamer_jax
+from dreamer_jax.__main__ import run
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime.driver import Driver
 from dreamer_jax.runtime.run import run_training
@@ -92,7 +97,9 @@ def test_damaged_checkpoints_are_an_error_and_stay(trained):
     for arrays in trained.glob("checkpoints/*/arrays.npz"):
         arrays.write_bytes(arrays.read_bytes()[:-1])
     before = disk(trained)
-    with pytest.raises(UserError, match="is whole; move them away to start anew"):
+    with pytest.raises(
+        UserError, match=r"is whole; to start anew, move them and metrics\.jsonl away"
+    ):
         run_training(tiny_run(CARTPOLE), trained)
     assert unlocked(disk(trained)) == unlocked(before)
 
@@ -176,7 +183,10 @@ def test_stop_by_signal_exits_75_and_the_same_command_finishes(tmp_path, monkeyp
     ("options", "text"),
     [
         ({"steps": 10**13, "replay.capacity": 10**13}, "GiB when full, more than 80%"),
-        ({"envs": 31, "replay.capacity": 1}, "is too small: at most .* raise the capacity"),
+        (
+            {"envs": 31, "replay.capacity": 1},
+            "do not fit into a replay of 64; .* raise the capacity",
+        ),
     ],
 )
 def test_replay_that_cannot_be_is_refused(tmp_path, options, text):
@@ -190,3 +200,101 @@ def test_failed_last_save_is_a_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpointer, "_save", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_training(tiny_run(CARTPOLE, {"steps": 6}), tmp_path)
+
+
+def _keep_folder(root: Path) -> None:
+    for path in (root / "checkpoints").iterdir():
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    "move_away",
+    [
+        _keep_folder,
+        lambda root: shutil.rmtree(root / "checkpoints"),
+        lambda root: [shutil.rmtree(root / name) for name in ("checkpoints", "replay")],
+    ],
+    ids=["content", "folder", "replay too"],
+)
+def test_metrics_of_a_run_whose_checkpoints_are_gone_are_not_emptied(trained, move_away):
+    """The next start was a new run, which cut all rows of the old one off."""
+    move_away(trained)
+    before = disk(trained)
+    text = (
+        r"holds the metrics of a run whose checkpoints are gone; put them back into \S*checkpoints"
+        r", or, to start anew, choose another --logdir or move metrics\.jsonl away"
+    )
+    with pytest.raises(UserError, match=text):
+        run_training(tiny_run(CARTPOLE), trained)
+    assert disk(trained) == before and (trained / "metrics.jsonl").stat().st_size
+    (trained / "metrics.jsonl").rename(trained / "old.jsonl")
+    assert run_training(tiny_run(CARTPOLE), trained) == 0
+
+
+@pytest.mark.parametrize("saving", [False, True])
+def test_run_that_was_killed_before_its_first_checkpoint_starts_anew(trained, saving):
+    """A queue that starts it again must not find it refused; `saving` was under way."""
+    rows = (trained / "metrics.jsonl").read_text()
+    _keep_folder(trained)
+    if saving:
+        (trained / "checkpoints" / ".tmp-000000000011-7").mkdir()
+    else:
+        shutil.rmtree(trained / "replay")
+    assert run_training(tiny_run(CARTPOLE), trained) == 0
+    assert (trained / "metrics.jsonl").read_text() == rows
+
+
+def test_runs_in_other_threads_go_on_side_by_side(tmp_path, trained):
+    """Signals can be caught by the main thread alone: `ValueError` ended every other run."""
+    codes: dict[int, int] = {}
+
+    def work(index: int) -> None:
+        codes[index] = run_training(tiny_run(CARTPOLE), tmp_path / f"run{index}")
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == {0: 0, 1: 0}
+    for index in range(2):
+        rows = (tmp_path / f"run{index}" / "metrics.jsonl").read_text()
+        assert rows == (trained / "metrics.jsonl").read_text()
+
+
+def test_config_that_is_no_config_is_refused(tmp_path):
+    """From Python any object comes in: a traceback out of whatever read the option first."""
+    for config in (ConfigDict(), ConfigDict({"size": "12m"})):
+        with pytest.raises(UserError, match="the config lacks task and"):
+            run_training(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+TUPLES = """
+from dreamer_jax.envs.testing.mixed import Mixed
+
+def make(size, levels, repeat=1):
+    if not (isinstance(size, tuple) and isinstance(levels, tuple) and levels == (3, (5, "a"))):
+        raise TypeError(f"size={size!r}, levels={levels!r}")
+    return Mixed(size=size[0])
+"""
+
+
+def test_tuples_of_options_are_tuples_for_whoever_loads_the_run(tmp_path, monkeypatch, capsys):
+    """JSON turned them into lists, so that constructors got other options than in training."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "takes_tuples.py").write_text(TUPLES)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    config = tiny_run("takes_tuples:make", {"steps": 45, "evaluation.episodes": 1})
+    with config.unlocked():
+        config.env.update({"size": (48, 48), "levels": [3, [5, "a"]], "repeat": 1})
+    root = tmp_path / "run"
+    assert run_training(config, root) == 0
+    assert json.loads((root / "config.json").read_text())["env"]["size"] == [48, 48]
+    config.steps = 50
+    assert run_training(config, root) == 0  # goes on with the same options
+    assert "continuing after 4" in capsys.readouterr().out
+    assert dreamer_jax.load(root).config.env.levels == (3, (5, "a"))
+    assert run(["evaluate", f"--logdir={root}", "--episodes=1", "--trust"]) == 0
+    assert "1 episode" in capsys.readouterr().out
+    assert "takes_tuples" in sys.modules

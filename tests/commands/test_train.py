@@ -42,7 +42,7 @@ def test_trains_evaluates_and_continues(task, report_every, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"{task}, size 16/8/3/2/8: " in out and "100.0% 4" in out
     assert f"learning curve: {tmp_path}" in out and f"video: {tmp_path}" in out
-    assert re.search(r"greedy evaluation: mean -?[\d.]+ \(95% interval ", out)
+    assert re.search(r"greedy evaluation: mean -?[\d.]+ \(Student's 95% interval ", out)
     expected = [
         ".lock",
         "checkpoints",

@@ -15,13 +15,25 @@ from typing import Any
 import numpy as np
 from fuzz import DTYPES, JSON, SHAPES, fuzz
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
+from tiny_run import tiny_run
 
 from dreamer_jax.compat.pickles import read_author_checkpoint
+from dreamer_jax.config import find_size
+from dreamer_jax.device.compiled import compile_agent
+from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
 from dreamer_jax.replay import CorruptReplayError, Replay
 from dreamer_jax.replay.blocks import Block, _digest, checksum, decode, encode
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.checkpoint_files import write_manifest
+from dreamer_jax.runtime.saving.rundir import (
+    RunDir,
+    check_config,
+    claim,
+    read_config,
+    read_spaces,
+)
 from dreamer_jax.types import Space
 
 COLUMNS = {
@@ -189,6 +201,29 @@ def checkpoint_files(data: st.DataObject, folder: Path) -> None:
         assert all(isinstance(value, np.ndarray) for value in found.arrays.values())
 
 
+def run_files(data: st.DataObject, folder: Path) -> None:
+    """The config and the spaces of a run, of which anything was changed: an agent, or a line."""
+    rundir = RunDir(folder)
+    config, spaces = tiny_run("testing:mixed").to_dict(), make_env("testing:mixed").spaces
+    claim(rundir, config, spaces)
+    path = data.draw(st.sampled_from([rundir.config, rundir.config, rundir.spaces]))
+    document = json.loads(path.read_text())
+    for _ in range(data.draw(st.integers(1, 2))):
+        _mutate(data, document)
+    path.write_text(json.dumps(document))
+    for use in (_agent_of, lambda each: check_config(each, config)):
+        try:
+            use(rundir)
+        except UserError as error:
+            assert str(error) and len(str(error)) < 1000
+
+
+def _agent_of(rundir: RunDir) -> None:
+    """Read a run as `load_saved` does, but for its checkpoint; trace its agent."""
+    config = ConfigDict(read_config(rundir))
+    compile_agent(config, find_size(config.size), read_spaces(rundir)).shape()
+
+
 class Run:
     """What a hostile pickle would like to have done."""
 
@@ -215,3 +250,5 @@ def author_pickles(data: st.DataObject, folder: Path) -> None:
 test_records_and_files = fuzz(
     records_into_replay, block_files, replay_manifests, checkpoint_files, author_pickles
 )
+# Tracing the initialisers of an agent takes a second.
+test_files_of_a_run = fuzz(run_files, fast=15, full=300)

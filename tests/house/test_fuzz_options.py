@@ -8,18 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from fuzz import DTYPES, JSON, SHAPES, fuzz
+import pytest
+from fuzz import DTYPES, JSON, SCALARS, SHAPES, fuzz
 from gymnasium import spaces as gym
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
-from dreamer_jax.config import find_size, load_config
+from dreamer_jax.config import find_size, load_config, with_tuples
 from dreamer_jax.envs.adapters.gymnasium_spaces import action_keys, observation_keys
 from dreamer_jax.envs.naming import check_names
 from dreamer_jax.errors import UserError
@@ -57,7 +59,7 @@ def overrides(data: st.DataObject, folder: Path) -> None:  # noqa: ARG001
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             parse(values, define_config(values, "default", arguments))
-        check_limits(values.config, find_size(values.config.size))
+        check_limits(values.config)
     except UserError as error:
         assert str(error)
         return
@@ -82,17 +84,46 @@ def sizes(data: st.DataObject, folder: Path) -> None:  # noqa: ARG001
         assert min(find_size(name)) > 0
 
 
+def values(data: st.DataObject, folder: Path) -> None:  # noqa: ARG001
+    """Options of any type, as Python or a file gives them: a config to run with, or an error."""
+    plain = load_config("default").to_dict()
+    given = data.draw(st.dictionaries(st.sampled_from(LEAVES), SCALARS, min_size=1, max_size=3))
+    for name, value in given.items():
+        *path, last = name.split(".")
+        _get_plain(plain, path)[last] = value
+    if data.draw(st.booleans()):
+        plain["env"] = data.draw(st.dictionaries(st.text(max_size=3), JSON, max_size=3))
+    try:
+        check_limits(plain)
+    except UserError as error:
+        assert str(error) and "\n" not in str(error)
+        return
+    config = ConfigDict(plain)
+    assert with_tuples(config.to_dict()) == with_tuples(plain)
+    read = with_tuples(json.loads(json.dumps(plain)))
+    assert read == with_tuples(plain)  # a run that is continued finds its own config
+    for name in given:
+        theirs = _get_plain(load_config("default").to_dict(), name.split("."))
+        ours = _get_plain(plain, name.split("."))
+        assert isinstance(ours, int | float if isinstance(theirs, float) else type(theirs))
+        assert not (isinstance(ours, float) and not math.isfinite(ours))
+
+
+def _get_plain(tree: Any, path: list[str]) -> Any:
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
 def config_files(data: st.DataObject, folder: Path) -> None:
-    """A `config.json` of any content."""
+    """A `config.json` of any content, which is not a config: refused, and left as it is."""
     content = data.draw(JSON.map(lambda x: json.dumps(x).encode()) | st.binary(max_size=40))
     content = data.draw(st.sampled_from([content, content[:-1], b"[" * 10**5]))
     (folder / "config.json").write_bytes(content)
-    plain = load_config("debug").to_dict()
-    with contextlib.suppress(UserError):
-        config = read_config(RunDir(folder))
-        assert config == json.loads(content) or "NaN" in json.dumps(config)
-    with contextlib.suppress(UserError):
-        check_config(RunDir(folder), plain)
+    with pytest.raises(UserError, match="restore it or start a new run"):
+        read_config(RunDir(folder))
+    with pytest.raises(UserError, match="restore it or start a new run"):
+        check_config(RunDir(folder), load_config("debug").to_dict())
     assert (folder / "config.json").read_bytes() == content
 
 
@@ -169,6 +200,6 @@ def own_spaces(data: st.DataObject, folder: Path) -> None:  # noqa: ARG001
         _agent(spaces)
 
 
-test_texts_and_files_of_options = fuzz(overrides, sizes, config_files, metric_files)
+test_texts_and_files_of_options = fuzz(overrides, values, sizes, config_files, metric_files)
 # Tracing the initialisers of an agent takes a second.
 test_spaces = fuzz(gymnasium_spaces, own_spaces, fast=2, full=100)

@@ -1,7 +1,8 @@
-"""Evaluation counts fairly, says how it acted, and claims no more certainty than it has."""
+"""Evaluation counts fairly, says how it acted, and survives pictures and stops."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector.vector_env import VectorEnv
-from dreamer_jax.runtime.evaluation import Evaluation, describe, evaluate, mean_interval
+from dreamer_jax.runtime.evaluation import Evaluation, evaluate
+from dreamer_jax.runtime.signals import StopRequest
 
 pytestmark = pytest.mark.usefixtures("cheap_compile")
 
@@ -41,6 +43,34 @@ class Filmed(Counting):
 
     def render(self) -> np.ndarray:
         return np.full((2, 3, 3), self._index, np.uint8)
+
+
+class Undrawable(Filmed):
+    """Has drawn `good` pictures when something goes wrong with the next one."""
+
+    def __init__(self, good: int, wrong: Any) -> None:
+        super().__init__(5)
+        self._left, self._wrong = good, wrong
+
+    def render(self) -> np.ndarray:
+        self._left -= 1
+        if self._left >= 0:
+            return super().render()
+        if isinstance(self._wrong, BaseException):
+            raise self._wrong
+        return self._wrong
+
+
+class Stop(StopRequest):
+    """Is asked for after so many looks at it."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+
+    @property
+    def requested(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
 
 
 def uneven(*lengths: int) -> Callable[[], Filmed]:
@@ -100,33 +130,53 @@ def test_no_video_unless_asked_for_and_possible(compiled, params):
         assert evaluate(envs, compiled, params, 3, video=True).frames is None
 
 
-def test_interval_of_equal_scores_is_a_point():
-    assert mean_interval(np.full(7, 4.5)) == (4.5, 4.5)
-    assert mean_interval(np.array([3.0])) == (3.0, 3.0)
+@pytest.mark.parametrize(
+    ("good", "wrong", "reason"),
+    [
+        (0, SystemExit("no display"), "SystemExit: no display"),
+        (0, np.zeros((2, 3), np.uint8), "ValueError: a picture is uint8"),
+        (3, RuntimeError("no\ndisplay"), "RuntimeError: no display"),
+        (3, np.zeros((3, 2, 3), np.uint8), r"ValueError: a picture is uint8\[3, 2, 3\] and not"),
+        (3, np.zeros((2, 3, 3), np.float32), "ValueError: a picture is float32"),
+        (3, "picture", "ValueError: a picture is <U7"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_costs_the_video_alone(
+    compiled, params, good, wrong, reason
+):
+    """A renderer without a display raised, and the scores of all episodes were lost."""
+    said: list[str] = []
+    with VectorEnv(lambda: Undrawable(good, wrong), 2, seed=3, workers="inline") as envs:
+        result = evaluate(envs, compiled, params, 3, video=True, warn=said.append)
+    assert result.scores.shape == (3,) and result.complete and result.frames is None
+    (line,) = said
+    assert re.match(rf"no video: the environment could not be drawn \({reason}", line)
+    assert "\n" not in line
 
 
-def test_interval_of_two_scores_by_hand():
-    """Resampled means are 0, 1/2, 1 with probability 1/4, 1/2, 1/4."""
-    scores = np.array([0.0, 1.0])
-    assert mean_interval(scores, 0.95) == (0.0, 1.0)
-    assert mean_interval(scores, 0.60) == (0.0, 1.0)
-    assert mean_interval(scores, 0.40) == (0.5, 0.5)
+def test_a_stop_is_heard_between_any_two_steps(compiled, params):
+    """A stop during a long evaluation waited for its last episode."""
+    lengths = (2, 5, 3)
+    whole = run(compiled, params, lengths, 7)
+    assert whole.complete
+    for steps in range(11):
+        result = run(compiled, params, lengths, 7, stop=Stop(steps))
+        scores = result.scores.tolist()
+        assert not result.complete
+        # An episode of n steps and the reset of the next one take n + 1.
+        quotas = zip((3, 2, 2), lengths, strict=True)
+        ended = [min(quota, (steps + 1) // (n + 1)) for quota, n in quotas]
+        assert len(scores) == sum(ended)
+        assert set(scores) <= set(whole.scores.tolist())
 
 
-def test_interval_covers_the_mean_as_often_as_it_claims():
-    """Of 300 samples; a percentile interval of 25 normal scores covers about 93 %."""
-    rng = np.random.default_rng(0)
-    intervals = [mean_interval(sample) for sample in rng.normal(10, 3, (300, 25))]
-    covered = np.mean([low <= 10 <= high for low, high in intervals])
-    assert 0.89 <= covered <= 0.97
-    width = np.mean([high - low for low, high in intervals])
-    assert width == pytest.approx(2 * 1.96 * 3 / 5, rel=0.08)
-
-
-def test_description_names_every_number():
-    assert describe(np.array([2.0, 2.0, 2.0])) == (
-        "mean 2.0 (95% interval 2.0 to 2.0), median 2.0, range 2.0 to 2.0, 3 episodes"
-    )
-    text = describe(np.array([0.0, 1.0, 1.0, 10.0]))
-    assert text.startswith("mean 3.0 (95% interval 0.")
-    assert text.endswith("median 1.0, range 0.0 to 10.0, 4 episodes")
+def test_failures_do_not_count_once_a_stop_was_asked_for(compiled, params, monkeypatch):
+    """The signal that asks for it may have ended the simulators, too."""
+    heard: list[Callable[[], bool]] = []
+    monkeypatch.setattr(VectorEnv, "forgive_failures", lambda _, when: heard.append(when))
+    stop = StopRequest()
+    run(compiled, params, (2, 2, 2), 3, stop=stop)
+    (when,) = heard
+    assert not when()
+    stop.requested = True
+    assert when()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 
@@ -42,3 +43,19 @@ def test_handlers_come_back(error):
     except RuntimeError:
         pass
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_in_another_thread_no_signal_is_caught():
+    """Only the main thread may set handlers: `ValueError` ended every run in another one."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    seen = []
+
+    def work() -> None:
+        with StopRequest() as stop:
+            seen.append(stop.requested)
+            seen.extend(signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False, *before]

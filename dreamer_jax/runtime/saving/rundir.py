@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dreamer_jax.config import with_tuples
 from dreamer_jax.errors import UserError
 from dreamer_jax.files import replacing
+from dreamer_jax.runtime.limits import check_limits
 from dreamer_jax.types import Space, Spaces
 
 # Options that a resumed run may change: they do not change what an update computes.
@@ -24,6 +27,11 @@ FREE = (
     "checkpoint",
     "evaluation",
     "mesh",
+)
+
+_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
 )
 
 
@@ -99,7 +107,7 @@ def check_config(rundir: RunDir, config: Mapping[str, Any]) -> None:
     """
     if not rundir.config.exists():
         return
-    old, new = read_config(rundir), json.loads(json.dumps(config))  # as it reads from a file
+    old, new = read_config(rundir), with_tuples(json.loads(json.dumps(config)))
     old, new = ({k: v for k, v in each.items() if k not in FREE} for each in (old, new))
     if changed := list(differences(old, new)):
         raise UserError(
@@ -122,6 +130,8 @@ def claim(rundir: RunDir, config: Mapping[str, Any], spaces: Spaces) -> None:
     check_config(rundir, config)
     texts = {rundir.spaces: _spaces_table(spaces), rundir.config: config}
     try:
+        # There from the start: a folder moved away later is not taken for one without checkpoints.
+        rundir.checkpoints.mkdir(parents=True, exist_ok=True)
         for path, value in texts.items():
             with replacing(path) as temp, temp.open("w", encoding="utf-8") as file:
                 json.dump(value, file, indent=2)
@@ -132,20 +142,27 @@ def claim(rundir: RunDir, config: Mapping[str, Any], spaces: Spaces) -> None:
 
 
 def read_config(rundir: RunDir) -> dict[str, Any]:
-    """Return the config of a run.
+    """Return the config of a run, as `check_limits` passes it, with tuples for lists.
 
     Raises:
-        UserError: If there is no run, or its config cannot be read.
+        UserError: If there is no run, its config cannot be read, or it is of another version.
     """
     if not rundir.config.is_file():
         raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
-    return _read_object(rundir.config)
+    found = _read_object(rundir.config)
+    try:
+        check_limits(found)
+    except UserError as error:
+        raise UserError(
+            f"{rundir.config} is damaged or of another version ({error}); restore it or start a "
+            "new run"
+        ) from error
+    return found
 
 
 def steps_before(rundir: RunDir) -> int:
     """Return the policy steps that a run in this directory was last going to do; 0 without one."""
-    steps = read_config(rundir).get("steps", 0) if rundir.config.exists() else 0
-    return steps if isinstance(steps, int) else 0
+    return int(read_config(rundir)["steps"]) if rundir.config.exists() else 0
 
 
 def read_spaces(rundir: RunDir) -> Spaces:
@@ -168,9 +185,13 @@ def read_spaces(rundir: RunDir) -> Spaces:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = with_tuples(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON; restore it or start a new run") from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); restore it or start a new run"
+        ) from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no options; restore it or start a new run")
     return found
@@ -188,11 +209,12 @@ def _spaces_table(spaces: Spaces) -> dict[str, Any]:
 
 
 def _space(entry: Mapping[str, Any]) -> Space:
-    shape, classes = entry["shape"], entry["classes"]
+    name, shape, classes = (entry[field] for field in Space._fields)
+    if not isinstance(shape, tuple):
+        raise ValueError(f"shape {shape!r}")
     whole = [*shape, *([] if classes is None else [classes])]
-    if not all(isinstance(size, int) and 0 <= size < 2**31 for size in whole):
-        raise ValueError(f"shape {shape} with {classes} classes")
-    dtype = np.dtype(str(entry["dtype"]))
-    if dtype.kind not in "biuf":
-        raise ValueError(f"dtype {dtype}")
-    return Space(dtype, tuple(shape), classes)
+    if not all(type(size) is int and 0 <= size for size in whole) or math.prod(whole) >= 2**31:
+        raise ValueError(f"shape {list(shape)} with {classes} classes")
+    if name not in _DTYPES:
+        raise ValueError(f"dtype {name!r}")
+    return Space(np.dtype(name), shape, classes)
