@@ -152,7 +152,7 @@ def _make_heads(context: Context) -> dict[str, tuple[Head, Target]]:
     for name in (*(n for n in known if n in named), *sorted(named.keys() - known.keys())):
         maker = named[name]
         make = find_named("head", maker, HEADS)
-        # The makers of published heads know the widths of these alone, and no targets.
+        # The makers of published heads know no targets.
         made: Any = None if maker in HEADS and name not in known else make(context, name)
         if not isinstance(made, tuple) and name not in known:
             raise ValueError(

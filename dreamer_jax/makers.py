@@ -137,7 +137,9 @@ def make_bernoulli(context: Context, name: str) -> NetworkHead:
 
 
 def _head_net(context: Context, name: str, outputs: int, outscale: float) -> HeadNet:
-    layers, units = context.agent[f"{name}_layers"], context.widths.units[name]
+    """Return the network of a head; one that no option knows is as deep and wide as `reward`."""
+    layers = context.agent.get(f"{name}_layers", context.agent.reward_layers)
+    units = context.widths.units.get(name, context.widths.units["reward"])
     return HeadNet(layers, units, outputs, outscale, context.dtype)
 
 

@@ -126,19 +126,43 @@ def test_a_head_of_ones_own_brings_its_target_and_gets_the_options() -> None:
     assert "ended" in agent.phases["joint"].modules
 
 
-def test_published_parameters_do_not_depend_on_what_is_added() -> None:
-    """A second behaviour must not change the first one's random numbers.
-
-    Those of heads are split from one key, so that they may differ with the number of heads.
-    """
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        (
+            {"behaviors": {"explore": "plugins:make_explorer"}},
+            {"explore/actor", "explore/critic"},
+        ),
+        (
+            {
+                "heads": {"ended": "plugins:make_ended"},
+                "options": {"scale": 3.0},
+                "loss_scales": {"ended": 1.0},
+            },
+            {"ended"},
+        ),
+    ],
+)
+def test_published_parameters_do_not_depend_on_what_is_added(
+    options: dict[str, Any], added: set[str]
+) -> None:
+    """The random numbers of a run would change with a head that only watches."""
     key = jax.random.key(0)
-    plain, more = (
-        jax.jit(tiny_agent(**options).init)(key)
-        for options in ({}, {"behaviors": {"explore": "plugins:make_explorer"}})
-    )
-    assert set(more.params) - set(plain.params) == {"explore/actor", "explore/critic"}
+    plain, more = (jax.jit(tiny_agent(**each).init)(key) for each in ({}, options))
+    assert set(more.params) - set(plain.params) == added
     for name, tree in plain.params.items():
         jax.tree.map(np.testing.assert_array_equal, tree, more.params[name])
+
+
+def test_a_published_kind_of_head_under_a_new_name_is_as_wide_as_reward() -> None:
+    """`make_twohot(context, "ended")` was a KeyError: no option gives such a head its layers."""
+    agent = tiny_agent(heads={"ended": "plugins:make_twohot_ended"}, loss_scales={"ended": 1.0})
+    reward, ended = (agent.world_model.heads[name][0].module for name in ("reward", "ended"))
+    assert (ended.layers, ended.units, ended.outputs) == (
+        reward.layers,
+        reward.units,
+        reward.outputs,
+    )
 
 
 def test_without_an_objective_there_is_no_decoder_and_no_loss() -> None:

@@ -12,7 +12,7 @@ from linear import Climb, Linear, Plain, Sum
 
 from dreamer_jax.agent import MAIN
 from dreamer_jax.heads.network import NetworkHead
-from dreamer_jax.makers import Context, Parts, make_actor_critic
+from dreamer_jax.makers import Context, Parts, make_actor_critic, make_twohot
 from dreamer_jax.phase import Phase
 from dreamer_jax.types import Batch, Latent, Memory, Observed, Params
 from dreamer_jax.world_model import Target, WorldModel
@@ -22,6 +22,11 @@ def make_ended(context: Context, name: str) -> tuple[NetworkHead, Target]:
     """Return a head that learns which records are the last of their episode."""
     assert name == "ended" and context.agent.options.scale == 3.0
     return NetworkHead(Sum(), Plain), lambda batch: 3.0 * batch.is_last
+
+
+def make_twohot_ended(context: Context, name: str) -> tuple[NetworkHead, Target]:
+    """Return a published kind of head that learns which records are the last of their episode."""
+    return make_twohot(context, name), lambda batch: batch.is_last * 1.0
 
 
 def make_headless(context: Context, name: str) -> NetworkHead:  # noqa: ARG001
