@@ -145,7 +145,8 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
     """Return the config of a run, as `check_limits` passes it, with tuples for lists.
 
     Raises:
-        UserError: If there is no run, its config cannot be read, or it is of another version.
+        UserError: If there is no run, its config cannot be read, or no run of this version has
+            written it.
     """
     if not rundir.config.is_file():
         raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
