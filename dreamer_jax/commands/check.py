@@ -17,7 +17,7 @@ from dreamer_jax.envs.checking.episodes import examine_env
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.spec import Env
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.types import Space
 
 FAULTY = 1  # exit code

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from dreamer_jax.config import load_config
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.ranges import OPEN, is_name
+from dreamer_jax.runtime.options.ranges import OPEN, is_name
 
 _OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 

@@ -23,7 +23,7 @@ from dreamer_jax.config import find_size, load_config
 from dreamer_jax.device.compiled import compile_agent, name_arrays
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.saving.rundir import RunDir, claim

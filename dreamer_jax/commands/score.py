@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.saving.rundir import RunDir, read_config
+from dreamer_jax.runtime.saving.rundir import RunDir, read_task
 from dreamer_jax.runtime.showing.metrics import read_rows
 from dreamer_jax.scores.bsuite import scores, totals
 from dreamer_jax.scores.crafter import achievement_rates, crafter_score
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     settings: dict[str, dict[str, np.ndarray]] = {}
     for argument in arguments:
         rundir = RunDir(Path(argument))
-        task = read_config(rundir)["task"]
+        task = read_task(rundir)
         suite, _, name = task.partition(":")
         if suite == "crafter":
             print(f"{argument}: {task}")

@@ -13,7 +13,7 @@ from dreamer_jax.cluster.processes import start
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.device.compiled import processes
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.runtime.run import run_training
 
 PROCESSES = (

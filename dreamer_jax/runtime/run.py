@@ -14,7 +14,7 @@ from dreamer_jax.config import find_size, with_tuples
 from dreamer_jax.device.compiled import debug_nans
 from dreamer_jax.errors import FINISHED, RESUMABLE, RunFault, UserError
 from dreamer_jax.runtime.assemble import assemble
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.runtime.saving.checkpoint import Checkpointer
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.saving.rundir import RunDir, check_config, claim

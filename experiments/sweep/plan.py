@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from dreamer_jax.commands.flags import define_config, new_flags, parse
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.runtime.saving.rundir import RunDir, check_config
 
 # `(key, value)` as on the command line, without the prefix `--config.`.

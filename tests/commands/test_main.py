@@ -154,7 +154,7 @@ def test_help_and_unknown_commands_do_not_wait_for_jax(argument, code):
         (["--config.checkpoint.seconds=nan"], "config.checkpoint.seconds=nan; it must be from 0"),
         (["--config.agent.learning_rate=-1"], "config.agent.learning_rate=-1.0; it must be from 0"),
         (["--config.agent.learning_rate=nan"], "config.agent.learning_rate=nan; it must be from 0"),
-        (["--config.agent.return_low=96"], "config.agent.return_low=96.0; it must be below return"),
+        (["--config.agent.return_low=96"], "config.agent.return_low=96.0; it must not exceed"),
         (["--config.agent.beta2=2"], "config.agent.beta2=2.0; it must be from 0 to 0.999999"),
         (["--config.agent.loss_scales.rep=-1"], "config.agent.loss_scales.rep=-1.0; it must be"),
         (["--config.agent.loss_scales.rep=nan"], "config.agent.loss_scales.rep=nan; it must be"),

@@ -27,7 +27,7 @@ from dreamer_jax.envs.naming import check_names
 from dreamer_jax.errors import UserError
 from dreamer_jax.factory import make_agent
 from dreamer_jax.nets.widths import Widths
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.runtime.saving.rundir import RunDir, check_config, read_config
 from dreamer_jax.runtime.showing.metrics import read_rows
 from dreamer_jax.types import Space, Spaces

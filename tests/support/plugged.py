@@ -40,7 +40,7 @@ PLUGGED: dict[str, dict[str, Any]] = {
         "agent.options.plan": 3,
     },
     "phases": CARTPOLE | {"agent.phases": "two_phases:make"},
-    "source": {"source": "stored_source:make"},  # and env.path
+    "source": {"task": "stored", "source": "stored_source:make"},  # and env.path
     "logger": PICTURES | {"log.outputs": "tape_logger:make"},
     "actor_loss": PENDULUM | {"agent.actor_loss": "pathwise_loss:make"},
 }

@@ -14,7 +14,7 @@ import numpy as np
 from dreamer_jax.config import with_tuples
 from dreamer_jax.errors import UserError
 from dreamer_jax.files import replacing
-from dreamer_jax.runtime.limits import check_limits
+from dreamer_jax.runtime.options.limits import check_limits
 from dreamer_jax.types import Space, Spaces
 
 # Options that a resumed run may change: they do not change what an update computes.
@@ -148,9 +148,7 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
         UserError: If there is no run, its config cannot be read, or no run of this version has
             written it.
     """
-    if not rundir.config.is_file():
-        raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
-    found = _read_object(rundir.config)
+    found = _read_config_file(rundir)
     try:
         check_limits(found)
     except UserError as error:
@@ -159,6 +157,18 @@ def read_config(rundir: RunDir) -> dict[str, Any]:
             "new run"
         ) from error
     return found
+
+
+def read_task(rundir: RunDir) -> str:
+    """Return the task of a run of whatever version, by which its metrics are read.
+
+    Raises:
+        UserError: If there is no run, or its config cannot be read or names no task.
+    """
+    task = _read_config_file(rundir).get("task")
+    if not isinstance(task, str):
+        raise UserError(f"{rundir.config} names no task; restore it")
+    return task
 
 
 def steps_before(rundir: RunDir) -> int:
@@ -182,6 +192,12 @@ def read_spaces(rundir: RunDir) -> Spaces:
         raise UserError(
             f"{rundir.spaces} does not describe spaces ({error}); restore it"
         ) from error
+
+
+def _read_config_file(rundir: RunDir) -> dict[str, Any]:
+    if not rundir.config.is_file():
+        raise UserError(f"{rundir.root} holds no run: there is no config.json; check --logdir")
+    return _read_object(rundir.config)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from dreamer_jax.config import find_size
 from dreamer_jax.errors import UserError
-from dreamer_jax.runtime.ranges import LIMITS, OPEN, is_name
+from dreamer_jax.runtime.options.ranges import LIMITS, OPEN, is_name
 
 _SECTIONS = {name.partition(".")[0] for name in LIMITS if "." in name}
 
@@ -89,8 +89,8 @@ def _check_agreement(values: Mapping[str, Any]) -> None:
     if values["agent.bins"] % 2 == 0:
         raise UserError(f"config.agent.bins={values['agent.bins']}; it must be odd")
     low, high = values["agent.return_low"], values["agent.return_high"]
-    if low >= high:
-        raise UserError(f"config.agent.return_low={low}; it must be below return_high={high}")
+    if low > high:
+        raise UserError(f"config.agent.return_low={low}; it must not exceed return_high={high}")
     low, high = values["agent.actor_min_std"], values["agent.actor_max_std"]
     if low > high:
         raise UserError(f"config.agent.actor_min_std={low}; it must not exceed max_std={high}")

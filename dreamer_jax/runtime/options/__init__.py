@@ -1,0 +1,1 @@
+"""What options a run has, and which of their values it can have."""
