@@ -117,6 +117,10 @@ class Recorder:
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
 
+    def get(self, name: str, default: Any) -> Any:
+        self.read.add(name)
+        return self.config.get(name, default)
+
 
 def test_every_agent_key_is_read() -> None:
     """An option that nobody reads is worse than a missing one: it seems to work."""
