@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import dm_env
 import numpy as np
 import pytest
-from dm_env import specs
 
-from dreamer_jax.envs.adapters.dm_environment import DmEnvironment
-from dreamer_jax.errors import InvalidValueError, RecordError
+dm_env = pytest.importorskip("dm_env")
+
+from dm_env import specs  # noqa: E402
+
+from dreamer_jax.envs.adapters.dm_environment import DmEnvironment  # noqa: E402
+from dreamer_jax.errors import InvalidValueError, RecordError  # noqa: E402
 
 
 class Told(dm_env.Environment):
