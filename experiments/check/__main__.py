@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from dreamer_jax.__main__ import BAD_INPUT, RESUMABLE
-from dreamer_jax.errors import UserError
+from dreamer_jax.errors import RESUMABLE, UserError
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.signals import StopRequest
 from experiments.check.declare import Check, load, names
@@ -25,6 +24,7 @@ from experiments.check.results import read_results, to_json, write_result
 from experiments.check.runs import default_jobs, measure_runs, plan_runs
 from experiments.check.text import conclusion, listing, statement
 from experiments.check.verdict import judge
+from experiments.command_line import exit_with
 from experiments.sweep.__main__ import follow
 from experiments.sweep.local import LocalBackend
 from experiments.sweep.plan import parse_seeds
@@ -105,12 +105,4 @@ def run_check(check: Check, args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        code = BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
-        code = RESUMABLE
-    sys.exit(code)
+    exit_with(main)

@@ -19,10 +19,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from dreamer_jax.errors import BAD_INPUT, RESUMABLE, UserError
+from dreamer_jax.errors import RESUMABLE, UserError
 from dreamer_jax.runtime.saving.lock import RunLock
 from dreamer_jax.runtime.showing.media import without_pictures
 from dreamer_jax.runtime.signals import StopRequest
+from experiments.command_line import exit_with
 from experiments.sweep.backend import Backend
 from experiments.sweep.local import LocalBackend
 from experiments.sweep.plan import Override, Run, parse_seeds, parse_vary, plan, split_values
@@ -154,12 +155,4 @@ def conclude(out: Path, runs: Sequence[Run], states: dict, stopped: bool) -> int
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        code = BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
-        code = RESUMABLE
-    sys.exit(code)
+    exit_with(main)

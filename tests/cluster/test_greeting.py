@@ -94,8 +94,10 @@ def test_process_0_that_comes_late_is_found(server, pool):
     time.sleep(0.5)
     with socket.create_server(place) as late:
         accepted = answer([late], SECRET, 1, 10)
-    called.result().close()
-    accepted[1].close()
+    assert list(accepted) == [1]
+    with called.result() as caller, accepted[1] as found:
+        caller.sendall(b"here")
+        assert found.recv(4) == b"here", "both ends are of one connection"
 
 
 @pytest.mark.parametrize(

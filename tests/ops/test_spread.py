@@ -31,7 +31,7 @@ def _judge(
     return y["a"] * jnp.tanh(x @ w).sum(-1), {"first": x[:, 0], "out": x @ w}
 
 
-def _close(one: Any, two: Any) -> None:
+def _assert_close(one: Any, two: Any) -> None:
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, one, two)
 
@@ -68,7 +68,7 @@ def test_each_is_a_plain_loop_over_states(slice_rows: int) -> None:
         for n in range(N):
             want["out"][h, n] = np.tanh(x[h, n] @ w)
             want["scaled"][h, n] = x[h, n] * a[h, n]
-    _close(got, want)
+    _assert_close(got, want)
 
 
 @pytest.mark.parametrize("attached", [False, True])
@@ -84,7 +84,9 @@ def test_mean_is_a_plain_loop_over_states(slice_rows: int, attached: bool) -> No
             first += x[h, n, 0]
             out += x[h, n] @ w
     assert loss.shape == extras["first"].shape == ()
-    _close((loss, extras), (total / (H * N), {"first": first / (H * N), "out": out / (H * N)}))
+    _assert_close(
+        (loss, extras), (total / (H * N), {"first": first / (H * N), "out": out / (H * N)})
+    )
 
 
 def _gradients(spread: Spread, attached: bool, part: int) -> Any:
@@ -104,10 +106,10 @@ def test_a_mean_has_the_gradients_that_were_asked_for(slice_rows: int, attached:
     by_w, by_x, by_y = _gradients(Spread(slice_rows=slice_rows), attached, 0)
     x, a, w = (np.asarray(array, np.float64) for array in (X, Y["a"], W))
     slope = 7.0 / (H * N) * (1 - np.tanh(x @ w) ** 2) * a[..., None]  # [H, N, U]
-    _close(by_w, np.einsum("hnf,hno->fo", x, slope))
+    _assert_close(by_w, np.einsum("hnf,hno->fo", x, slope))
     if attached:
-        _close(by_x, slope @ w.T)
-        _close(by_y["a"], 7.0 / (H * N) * np.tanh(x @ w).sum(-1))
+        _assert_close(by_x, slope @ w.T)
+        _assert_close(by_y["a"], 7.0 / (H * N) * np.tanh(x @ w).sum(-1))
     else:
         assert not by_x.any() and not by_y["a"].any()
 
@@ -129,8 +131,8 @@ def test_each_has_the_gradients_of_the_whole(slice_rows: int) -> None:
     x, a, w = (np.asarray(array, np.float64) for array in (X, Y["a"], W))
     tanh = np.tanh(x @ w)
     slope = 2 * tanh * (1 - tanh**2)
-    _close(by_w, np.einsum("hnf,hno->fo", x, slope))
-    _close(by_x, slope @ w.T + a[..., None])
+    _assert_close(by_w, np.einsum("hnf,hno->fo", x, slope))
+    _assert_close(by_x, slope @ w.T + a[..., None])
 
 
 @pytest.mark.parametrize("slice_rows", [0, 2])
@@ -138,8 +140,8 @@ def test_starts_are_spread_along_their_own_axis_and_means_over_all(slice_rows: i
     """The states of one start stay together: axis 1 of `[H, N]`, not 0."""
     rows = RowsByHand()
     spread = Spread(rows, slice_rows)
-    _close(spread.each(_answer, W, X, Y), Spread().each(_answer, W, X, Y))
-    _close(spread.mean(_judge, W, X, Y), Spread().mean(_judge, W, X, Y))
+    _assert_close(spread.each(_answer, W, X, Y), Spread().each(_answer, W, X, Y))
+    _assert_close(spread.mean(_judge, W, X, Y), Spread().mean(_judge, W, X, Y))
     assert rows.asked == [(1, 1), (1, None)]
 
 

@@ -18,6 +18,7 @@ import pytest
 import trained
 from plugged import PLUGGED, plugged_run
 from tiny_run import make_training
+from trained import StopAfter
 
 from dreamer_jax.agent import MAIN
 from dreamer_jax.device.trees import name_arrays
@@ -29,17 +30,6 @@ from dreamer_jax.runtime.training import Training
 ROOT = Path(__file__).resolve().parents[2]
 UPDATES = 20  # at least, of every plug-in
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
-
-
-class StopAfter:
-    """Requests a stop once a training has done so many policy steps."""
-
-    def __init__(self, training: Training, policy_steps: int) -> None:
-        self._training, self._policy_steps = training, policy_steps
-
-    @property
-    def requested(self) -> bool:
-        return self._training.parts.source.policy_steps >= self._policy_steps
 
 
 def store_episodes(path: Path) -> None:

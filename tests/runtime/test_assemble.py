@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from tiny_run import make_training, tiny_run
+from trained import StopAfter
 
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime import assemble
@@ -19,14 +21,10 @@ COLUMNS = {"x": Space(np.dtype(np.float32), (3,))}  # 12 bytes
 LATENTS = {"h": Space(np.dtype(np.float32), (1,))}  # 4 bytes
 
 
-class NeverStop:
-    requested = False
-
-
 def train(config: Any, root: Any) -> Any:
-    training, stop = make_training(config, root), NeverStop()
+    training = make_training(config, root)
     training.restore()
-    training.run(stop)  # type: ignore[arg-type]
+    training.run(StopAfter(training, math.inf))
     training.close()
     return training.parts.replay
 

@@ -10,23 +10,13 @@ import numpy as np
 import pytest
 import trained
 from tiny_run import make_training, tiny_run
+from trained import StopAfter
 
 from dreamer_jax.runtime.run import run_training
 from dreamer_jax.runtime.training import Training
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
 TASK, STEPS = "testing:counting", 60
-
-
-class StopAfter:
-    """Requests a stop once a training has done so many policy steps."""
-
-    def __init__(self, training: Training, policy_steps: int) -> None:
-        self._training, self._policy_steps = training, policy_steps
-
-    @property
-    def requested(self) -> bool:
-        return self._training.parts.source.policy_steps >= self._policy_steps
 
 
 def config(**options: Any) -> Any:

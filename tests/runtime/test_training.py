@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from tiny_run import make_training, tiny_run
+from trained import StopAfter, leaves
 
 from dreamer_jax.device.compiled import name_arrays
 from dreamer_jax.envs.vector.vector_env import VectorEnv
@@ -21,17 +22,6 @@ pytestmark = pytest.mark.usefixtures("cheap_compile")
 quick = pytest.mark.usefixtures("shared_programs")
 
 CARTPOLE, MIXED = "gymnasium:CartPole-v1", "testing:mixed"
-
-
-class StopAfter:
-    """Requests a stop once a training has done so many policy steps."""
-
-    def __init__(self, training: Training, policy_steps: float) -> None:
-        self._source, self._policy_steps = training.parts.source, policy_steps
-
-    @property
-    def requested(self) -> bool:
-        return self._source.policy_steps >= self._policy_steps
 
 
 class Outcome(NamedTuple):
@@ -79,19 +69,6 @@ def run(config: Any, root: Path, *stops: int) -> Outcome:
             result = outcome(training)
         training.close()
     return result
-
-
-def leaves(tree: Any, name: str = "") -> dict[str, Any]:
-    """Return every leaf by its path, arrays as (dtype, shape, bytes), so that NaN equals itself."""
-    if isinstance(tree, dict):
-        items = [(str(key), value) for key, value in tree.items()]
-    elif isinstance(tree, list | tuple):
-        items = [(str(index), value) for index, value in enumerate(tree)]
-    elif isinstance(tree, np.ndarray | np.generic):
-        return {name: (tree.dtype.str, tree.shape, tree.tobytes())}
-    else:
-        return {name: tree}
-    return {k: v for key, value in items for k, v in leaves(value, f"{name}/{key}").items()}
 
 
 def assert_equal(one: Outcome, two: Outcome) -> None:

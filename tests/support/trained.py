@@ -8,6 +8,7 @@ A process of its own, because the number of simulated devices is fixed when JAX 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ def everything(root: Path) -> dict[str, Any]:
     saved = Checkpointer(root / "checkpoints", keep=1).load()
     assert saved is not None
     told = read_lines(root / "metrics.jsonl")
-    return _leaves({"arrays": saved.arrays, "host": saved.host, "metrics": told})
+    return leaves({"arrays": saved.arrays, "host": saved.host, "metrics": told})
 
 
-def _leaves(tree: Any, name: str = "") -> dict[str, Any]:
+def leaves(tree: Any, name: str = "") -> dict[str, Any]:
     """Return leaves by path, arrays as (dtype, shape, bytes), so that NaN equals itself."""
     if isinstance(tree, dict):
         items = [(str(key), value) for key, value in tree.items()]
@@ -48,21 +49,27 @@ def _leaves(tree: Any, name: str = "") -> dict[str, Any]:
         return {name: (tree.dtype.str, tree.shape, tree.tobytes())}
     else:
         return {name: tree}
-    return {k: v for key, value in items for k, v in _leaves(value, f"{name}/{key}").items()}
+    return {k: v for key, value in items for k, v in leaves(value, f"{name}/{key}").items()}
 
 
-class NeverStop:
-    """Lets a run go on to its end."""
+class StopAfter:
+    """Requests a stop once a training has done so many policy steps; `math.inf`: never."""
 
-    requested = False
+    def __init__(self, training: Training, policy_steps: float) -> None:
+        self._source, self._policy_steps = training.parts.source, policy_steps
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to stop."""
+        return self._source.policy_steps >= self._policy_steps
 
 
 def train_on_all_devices(name: str, root: Path, options: dict[str, Any]) -> tuple[Any, ...]:
     """Return updates, devices and losses of a run with a plug-in."""
     training = make_training(plugged_run(name, options), root)
     training.restore()
-    stop: Any = NeverStop()
-    training.run(stop)
+    never: Any = StopAfter(training, math.inf)
+    training.run(never)
     state = training.learner.train_state
     devices = len(state.grad_steps.sharding.device_set)
     training.close()
