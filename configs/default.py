@@ -60,14 +60,17 @@ def _agent() -> ConfigDict:
 
 
 def _set_parts(agent: ConfigDict) -> None:
-    """Set which parts the agent has: names of `makers.py`, or import paths of your own makers."""
+    """Set which parts the agent has: names of `makers/`, or import paths of your own makers."""
+    agent.encoder = "v3"
     agent.dynamics = "rssm"
     agent.objectives = ConfigDict({"decoder": "reconstruction"})  # by entry; "": without
     agent.heads = ConfigDict({"reward": "twohot", "cont": "bernoulli"})  # by entry and loss
     agent.behaviors = ConfigDict({"main": "actor_critic"})  # several may learn side by side
     agent.acts = "main"  # the behaviour that chooses actions
     agent.actor_loss = "reinforce"
+    agent.critic = "twohot"  # a head: what the critic's outputs mean
     agent.phases = "joint"  # kinds of update: one that trains everything
+    agent.optimizer = "laprop"  # of every phase that brings none of its own
     agent.options = ConfigDict()  # options of parts of your own
 
 

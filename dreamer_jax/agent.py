@@ -130,6 +130,7 @@ class Agent(NamedTuple):
         batch: Batch,
         previous_action: Mapping[str, jax.Array],
         key: jax.Array,
+        updates: jax.Array,
         *,
         world_model: bool = True,
         behaviors: Iterable[str] | None = None,
@@ -143,6 +144,7 @@ class Agent(NamedTuple):
             batch: Records `[B, T, ...]`.
             previous_action: Actions that led to each record.
             key: Consumed.
+            updates: `[]` int32 updates that were done before this one.
             world_model: Whether the world model's own losses are wanted.
             behaviors: Names of those whose losses are wanted; None: of all.
         """
@@ -160,7 +162,7 @@ class Agent(NamedTuple):
         for name, own_key in self._keys(imagine_key):
             if name in wanted:
                 own, moved[name], seen = self.behaviors[name].losses(
-                    self._view(name, params), aux[name], observed, batch, own_key
+                    self._view(name, params), aux[name], observed, batch, own_key, updates
                 )
                 losses |= {_prefix(name) + loss: value for loss, value in own.items()}
                 metrics |= {_prefix(name) + metric: value for metric, value in seen.items()}
@@ -198,6 +200,7 @@ class Agent(NamedTuple):
                 batch,
                 previous,
                 key,
+                state.grad_steps,
                 world_model=world_model,
                 behaviors=behaviors,
             )

@@ -1,12 +1,12 @@
-"""Builds the agent that a config describes; with `makers.py` the only reader of agent options."""
+"""Builds the agent that a config describes; with `makers/` the only reader of agent options."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
 
 from dreamer_jax.agent import MAIN, Agent
@@ -18,20 +18,21 @@ from dreamer_jax.heads.protocol import Head
 from dreamer_jax.makers import (
     BEHAVIORS,
     DYNAMICS,
+    ENCODERS,
     HEADS,
     OBJECTIVES,
+    OPTIMIZERS,
     PHASES,
     Context,
     Parts,
     targets,
 )
 from dreamer_jax.named import find_named
-from dreamer_jax.nets.encoder import Encoder, image_towers, stage_channels, stage_count
+from dreamer_jax.nets.encoder import image_towers, stage_channels, stage_count
 from dreamer_jax.nets.layers import Dtype
 from dreamer_jax.nets.widths import Widths
 from dreamer_jax.ops.rows import RowMap, all_rows
 from dreamer_jax.ops.spread import Spread
-from dreamer_jax.optim import learning_rate_schedule, make_optimizer
 from dreamer_jax.types import Space, Spaces
 from dreamer_jax.world_model import Target, WorldModel
 
@@ -86,7 +87,8 @@ def make_agent(
         _check_widths(agent, widths, spaces)
         world_model = _make_world_model(context)
         behaviors = _make_behaviors(context, world_model)
-        parts = Parts(context, world_model, behaviors, lambda names: _optimizer(agent, names))
+        optimizer = partial(find_named("optimizer", agent.optimizer, OPTIMIZERS), context)
+        parts = Parts(context, world_model, behaviors, optimizer)
         phases = find_named("phases", agent.phases, PHASES)(parts)
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -119,21 +121,14 @@ def _check_widths(agent: ConfigDict, widths: Widths, spaces: Spaces) -> None:
 
 
 def _make_world_model(context: Context) -> WorldModel:
-    agent, widths = context.agent, context.widths
+    agent = context.agent
     dynamics: Dynamics = find_named("dynamics", agent.dynamics, DYNAMICS)(context)
     objectives = {
         name: find_named("objective", maker, OBJECTIVES)(context, dynamics)
         for name, maker in agent.objectives.items()
         if maker
     }
-    encoder = Encoder(
-        spaces=context.spaces.obs,
-        layers=agent.encoder_layers,
-        units=widths.units["encoder"],
-        depth=widths.encoder_depth,
-        dtype=context.dtype,
-        strided=agent.encoder_strided,
-    )
+    encoder = find_named("encoder", agent.encoder, ENCODERS)(context)
     return WorldModel(
         spaces=context.spaces,
         encoder=encoder,
@@ -176,21 +171,3 @@ def _make_behaviors(context: Context, world_model: WorldModel) -> dict[str, Beha
         maker = find_named("behavior", named[name], BEHAVIORS)
         behaviors[name] = maker(context, world_model, {**behaviors})
     return behaviors
-
-
-def _optimizer(agent: ConfigDict, entries: tuple[str, ...]) -> optax.GradientTransformation:
-    """Return the configured optimiser over some entries; actors and critics may have own rates."""
-    own = {"actor": agent.actor_learning_rate, "critic": agent.critic_learning_rate}
-
-    def schedule(entry: str) -> optax.Schedule:
-        rate = own.get(entry.rpartition("/")[2]) or agent.learning_rate
-        return learning_rate_schedule(rate, agent.warmup, agent.decay, agent.decay_updates)
-
-    return make_optimizer(
-        {entry: schedule(entry) for entry in entries},
-        agc=agent.agc,
-        beta1=agent.beta1,
-        beta2=agent.beta2,
-        epsilon=agent.epsilon,
-        weight_decay=agent.weight_decay,
-    )

@@ -20,12 +20,15 @@ from dreamer_jax.errors import UserError
 CODE_OPTIONS = (
     "source",
     "log.outputs",
+    "agent.encoder",
     "agent.dynamics",
     "agent.objectives",
     "agent.heads",
     "agent.behaviors",
     "agent.actor_loss",
+    "agent.critic",
     "agent.phases",
+    "agent.optimizer",
 )
 
 

@@ -61,7 +61,7 @@ def report(
     loss_key, imagine_key = jax.random.split(key)
     start, batch, previous = agent.align(carry, replayed)
     _, (observed, _, metrics) = agent.losses(
-        state.params, state.aux, start, batch, previous, loss_key
+        state.params, state.aux, start, batch, previous, loss_key, state.grad_steps
     )
     crop = lambda tree: jax.tree.map(lambda x: x[:rows], tree)
     latent, batch, previous = crop(observed.latent), crop(batch), crop(previous)

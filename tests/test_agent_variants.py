@@ -75,7 +75,9 @@ def test_imagination_may_start_from_the_last_steps_only() -> None:
 
     def losses(agent: Agent, observed: Observed, batch: Batch) -> Any:
         behavior, key = agent.behaviors[MAIN], jax.random.key(0)
-        return behavior.losses(state.params, state.aux[MAIN], observed, batch, key)[0]
+        return behavior.losses(
+            state.params, state.aux[MAIN], observed, batch, key, state.grad_steps
+        )[0]
 
     got, expected = quick_jit(
         lambda: (losses(some, observed, batch), losses(whole, crop(observed), crop(batch)))
@@ -97,7 +99,7 @@ def test_bfloat16_losses_are_those_of_float32() -> None:
         losses = quick_jit(
             lambda state, *inputs, losses=agent.losses: losses(state.params, state.aux, *inputs)[0]
         )
-        means[name] = losses(random_state(agent), *aligned, jax.random.key(0))
+        means[name] = losses(random_state(agent), *aligned, jax.random.key(0), jnp.int32(0))
     for name, loss in means["bfloat16"].items():
         assert loss.dtype == jnp.float32
         np.testing.assert_allclose(loss, means["float32"][name], rtol=0.02)

@@ -131,6 +131,9 @@ def test_every_option_that_can_name_code_is_looked_at(plain: bool) -> None:
     config.agent.behaviors.explore = "mine:explore"
     config.agent.actor_loss = "mine:loss"
     config.agent.phases = "mine:phases"
+    config.agent.encoder = "mine:encoder"
+    config.agent.critic = "mine:critic"
+    config.agent.optimizer = "mine:optimizer"
     found = list(code_named(config.to_dict() if plain else config))
     assert sorted(found) == sorted(
         [
@@ -143,6 +146,9 @@ def test_every_option_that_can_name_code_is_looked_at(plain: bool) -> None:
             ("agent.behaviors", "mine:explore"),
             ("agent.actor_loss", "mine:loss"),
             ("agent.phases", "mine:phases"),
+            ("agent.encoder", "mine:encoder"),
+            ("agent.critic", "mine:critic"),
+            ("agent.optimizer", "mine:optimizer"),
         ]
     )
     assert {option for option, _ in found} == set(CODE_OPTIONS)

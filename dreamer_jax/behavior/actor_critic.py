@@ -128,7 +128,13 @@ class ActorCritic:
         return memory, policy.sample(sampler, noise)
 
     def losses(
-        self, params: Params, aux: Kept, observed: Observed, batch: Batch, key: jax.Array
+        self,
+        params: Params,
+        aux: Kept,
+        observed: Observed,
+        batch: Batch,
+        key: jax.Array,
+        updates: jax.Array,  # noqa: ARG002
     ) -> tuple[dict[str, jax.Array], Kept, Metrics]:
         """Imagine, and return losses, moved return statistics and metrics.
 
@@ -139,6 +145,7 @@ class ActorCritic:
             observed: The filtered batch, with gradient.
             batch: The records that were filtered, `[B, T, ...]`.
             key: Consumed for the rollout.
+            updates: Done before this one.
 
         Returns:
             Mean losses `actor` and `critic`, and `replay_critic` `[B, T − 1]`; the same with

@@ -65,7 +65,13 @@ class Behavior(Protocol):
         ...
 
     def losses(
-        self, params: Params, aux: Aux, observed: Observed, batch: Batch, key: jax.Array
+        self,
+        params: Params,
+        aux: Aux,
+        observed: Observed,
+        batch: Batch,
+        key: jax.Array,
+        updates: jax.Array,
     ) -> tuple[dict[str, jax.Array], Aux, dict[str, jax.Array]]:
         """Return losses (any shape, their mean counts), moved statistics, and scalar metrics.
 
@@ -75,6 +81,7 @@ class Behavior(Protocol):
             observed: The filtered batch `[B, T, ...]`, with gradient.
             batch: The records that were filtered.
             key: Consumed.
+            updates: `[]` int32 updates that were done before this one, for schedules.
         """
         ...
 

@@ -57,7 +57,9 @@ def _observed() -> tuple[Observed, Batch]:
 def _losses(behavior: ActorCritic, params: Any, observed: Observed | None = None) -> Any:
     seen, batch = _observed()
     seen = seen if observed is None else observed
-    losses, *_ = behavior.losses(params, KEPT, seen, batch, jax.random.key(0))
+    losses, *_ = behavior.losses(
+        params, KEPT, seen, batch, jax.random.key(0), jnp.zeros((), jnp.int32)
+    )
     return {name: loss.mean() for name, loss in losses.items()}
 
 

@@ -38,7 +38,7 @@ def table() -> Table:
     names = sorted(agent.phases["joint"].losses)
 
     def chosen(params: Any, aux: Any, choice: jax.Array) -> jax.Array:
-        means, _ = agent.losses(params, aux, *aligned, jax.random.key(0))
+        means, _ = agent.losses(params, aux, *aligned, jax.random.key(0), jnp.zeros((), jnp.int32))
         return jnp.vdot(choice, jnp.stack([means[name] for name in names]))
 
     @quick_jit

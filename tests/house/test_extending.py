@@ -25,11 +25,14 @@ TEXT = PAGE.read_text(encoding="utf-8")
 MOST_LINES = 15  # of a snippet
 # Published makers of the rows of the page's table, whose parameters a maker of one's own has too.
 PUBLISHED: dict[str, Any] = {
+    "agent.encoder": makers.ENCODERS,
     "agent.dynamics": makers.DYNAMICS,
     "agent.heads": makers.HEADS,
     "agent.objectives": makers.OBJECTIVES,
     "agent.behaviors": makers.BEHAVIORS,
+    "agent.critic": makers.HEADS,
     "agent.phases": makers.PHASES,
+    "agent.optimizer": makers.OPTIMIZERS,
     "source": SOURCES,
     "log.outputs": OUTPUTS,
 }

@@ -51,7 +51,7 @@ class Shooting:
         plan = {k: pick(course) for k, course in courses.items()}
         return {"plan": plan, "age": age + 1}, {k: course[:, 0] for k, course in plan.items()}
 
-    def losses(self, params, aux, observed, batch, key):  # noqa: ARG002
+    def losses(self, params, aux, observed, batch, key, updates):  # noqa: ARG002
         return {}, aux, {}
 
     def after_update(self, params, aux):  # noqa: ARG002

@@ -89,6 +89,7 @@ class Counter:
         observed: Observed,  # noqa: ARG002
         batch: Batch,
         key: jax.Array,  # noqa: ARG002
+        updates: jax.Array,  # noqa: ARG002
     ) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
         return {}, aux + 1, {"seen": batch.reward.sum()}
 
