@@ -86,15 +86,15 @@ MUTANTS = (
         "params = parts.compiled.acting(self.learner.train_state)",
         "params = self.learner.acting",
         "the newest parameters are evaluated",
-        ("tests/runtime/test_training_evaluation.py",),
+        (f"{_TESTS[0]}::test_a_run_evaluates_its_newest_agent_in_episodes_of_its_own",),
     ),
     Mutant(
         "evaluation_in_training_episodes",
-        _TRAINING,
+        _FILE,
         "process=EVALUATION_PROCESS,",
         "process=0,",
         "an agent is evaluated in episodes that it was not trained on",
-        ("tests/runtime/test_training_evaluation.py",),
+        (f"{_TESTS[0]}::test_a_run_evaluates_its_newest_agent_in_episodes_of_its_own",),
     ),
     Mutant(
         "acting_sees_the_newest_parameters",
