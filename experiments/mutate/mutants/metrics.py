@@ -27,8 +27,10 @@ MUTANTS = (
     Mutant(
         "last_row_after_the_save",
         _TRAINING,
-        "            self._write_row()  # before the save, so that nobody counts its episodes",
-        "            self.save()\n            self._write_row()  #",
+        "            self._write_row()  # before the save, so that nobody counts its episodes again"
+        "\n        self.save()\n",
+        "            self.save()\n            self._write_row()\n        else:\n"
+        "            self.save()\n",
         "a row is written before the checkpoint of its step",
         _ROWS,
     ),
@@ -46,7 +48,7 @@ MUTANTS = (
         "if done and self._row_at != agreed.policy_steps:",
         "if done:",
         "a step has one row",
-        ("tests/runtime/test_training.py::test_row_of_a_stopped_interval_is_not_split", *_COUNTERS),
+        ("tests/runtime/test_training.py::test_every_kind_of_key_is_resumed",),
     ),
     Mutant(
         "decisions_called_simulator_steps",

@@ -82,7 +82,7 @@ MUTANTS = (
         '        self._carry = compiled.put_batch(load(self._carry, "train_carry/"))\n',
         "",
         "the carry of training is resumed",
-        _RUNS,
+        _LEARNER_TESTS,
     ),
     Mutant(
         "carry_of_acting_forgotten",
@@ -154,7 +154,7 @@ MUTANTS = (
         "steps = self._steps[index] if self._whole[index] else []",
         "steps = self._steps[index]",
         "an episode whose first actions are unknown is not replayed",
-        ("tests/envs/vector/test_lost_endings.py",),
+        ("tests/envs/vector/test_history.py",),
     ),
     Mutant(
         "other_episode_continued",
