@@ -11,9 +11,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from dreamer_jax.files import replacing
 from experiments.mutate.plant import Mutant, copy_tree, digest, planted
 
 KILLED, SURVIVED, UNJUDGED = "killed", "survived", "unjudged"
@@ -42,13 +44,13 @@ class Results:
         self._path, self.verdicts = path, dict[str, Verdict]()
         head = json.dumps({"tree": tree})
         lines = path.read_text().splitlines() if path.exists() else []
-        if lines[:1] != [head]:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(head + "\n")
         for line in lines[1:] if lines[:1] == [head] else []:
             if line.endswith("}"):  # a stop may have cut the last one
                 verdict = Verdict(**json.loads(line))
                 self.verdicts[verdict.name] = verdict
+        told = [head, *(json.dumps(each._asdict()) for each in self.verdicts.values())]
+        with replacing(path) as temp:
+            temp.write_text("\n".join(told) + "\n")
 
     def add(self, verdict: Verdict) -> None:
         """Keep a verdict."""
@@ -93,17 +95,14 @@ def judge(
 
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         crew = [Judge(root, Path(folder) / str(i), longest, tell) for i in range(jobs)]
-        threads = [threading.Thread(target=each.work, args=(waiting,)) for each in crew]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        finally:
-            for each in crew:  # does nothing unless the program was interrupted
-                each.stop()
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(jobs) as pool:
+            done = [pool.submit(each.work, waiting) for each in crew]
+            try:
+                for each in done:
+                    each.result()
+            finally:  # nothing is left to stop unless the program was interrupted
+                for member in crew:
+                    member.stop()
     return [results.verdicts[mutant.name] for mutant in mutants if mutant.name in results.verdicts]
 
 
@@ -158,7 +157,16 @@ class Judge:
 
     def _test(self, tests: Sequence[str]) -> tuple[int, str]:
         """Run tests until the first fails; return pytest's exit code and the line that tells."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "--tb=line",
+            "-p",
+            "no:cacheprovider",
+        ]
         env = {
             **os.environ,
             "PYTHONPATH": str(self._tree),
