@@ -19,7 +19,9 @@ from dreamer_jax.files import replacing
 from experiments.mutate.plant import Mutant, copy_tree, digest, planted
 
 KILLED, SURVIVED, UNJUDGED = "killed", "survived", "unjudged"
-LONGEST = 600  # seconds of the tests of one mutant; one that hangs is noticed by that
+# Seconds of one test, unless it asks for more, and of all tests of a mutant: one that hangs is
+# noticed by that.
+LONGEST_TEST, LONGEST = 120, 600
 _GREEN, _RED = 0, 1  # exit codes of pytest; others mean that no test gave a verdict
 
 
@@ -163,7 +165,7 @@ class Judge:
             "pytest",
             "-x",
             "-q",
-            "--tb=line",
+            "--tb=no",
             "-p",
             "no:cacheprovider",
         ]
@@ -175,7 +177,7 @@ class Judge:
         }
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # every start would compile the copy again
         with subprocess.Popen(
-            [*command, "-m", "", *tests],
+            [*command, "-o", f"timeout={LONGEST_TEST}", "-m", "", *tests],
             cwd=self._tree,
             env=env,
             stdout=subprocess.PIPE,
@@ -197,4 +199,4 @@ class Judge:
         told = (
             [x for x in lines if x.startswith(("FAILED ", "ERROR "))] or lines[-1:] or ["nothing"]
         )
-        return process.returncode, told[0].split(" - ")[0].removeprefix("FAILED ")
+        return process.returncode, told[0].removeprefix("FAILED ")
