@@ -131,7 +131,7 @@ MUTANTS = (
     ),
     Mutant(
         "truncation_counts_as_death",
-        "dreamer_jax/makers.py",
+        "dreamer_jax/makers/heads.py",
         "return (1.0 - batch.is_terminal.astype(jnp.float32)) * scale",
         "return (1.0 - batch.is_last.astype(jnp.float32)) * scale",
         "an episode that was cut off goes on for the continue head",
@@ -139,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         "continue_head_without_discount",
-        "dreamer_jax/makers.py",
+        "dreamer_jax/makers/heads.py",
         "scale = 1 - 1 / agent.discount_horizon if agent.contdisc else 1.0",
         "scale = 1.0",
         "with contdisc the continue head holds the discount",
