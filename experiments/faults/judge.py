@@ -33,11 +33,11 @@ class Verdict(NamedTuple):
     doubled: int = 0  # records that are there twice
     unlike: int = 0  # records that differ from the tape, or that stand in another place
     diverged: int = 0  # steps that a resumed run did again with another action
-    unsaved: int = 0  # steps on the tape that no record holds, but for the newest of each stream
+    unsaved: int = 0  # steps of the newest start that no record holds, but one for each stream
 
 
-def judge(root: Path, tape: list[Line], cuts: bool = False) -> Verdict:
-    """Judge the newest whole checkpoint of a run of `taped.make`; `cuts` as in `compare`."""
+def judge(root: Path, tape: list[Line], cuts: bool = False, since: int = 0) -> Verdict:
+    """Judge the newest whole checkpoint of a run of `taped.make`; see `compare`."""
     rundir = RunDir(root)
     alone = lambda *numbers: np.array([numbers])
     parts = next(load_parts(rundir, alone, lambda _: None), None)
@@ -49,11 +49,16 @@ def judge(root: Path, tape: list[Line], cuts: bool = False) -> Verdict:
         for lines in stored_lines(rundir.part(process), part)
     ]
     seed = read_config(rundir)["seed"]
-    return compare(streams, tape, seed, len(parts), cuts)._replace(step=parts[0].step)
+    return compare(streams, tape, seed, len(parts), cuts, since)._replace(step=parts[0].step)
 
 
 def compare(
-    streams: list[list[Line]], tape: list[Line], seed: int, processes: int = 1, cuts: bool = False
+    streams: list[list[Line]],
+    tape: list[Line],
+    seed: int,
+    processes: int = 1,
+    cuts: bool = False,
+    since: int = 0,
 ) -> Verdict:
     """Compare stored records with the tape of a run with this seed.
 
@@ -63,6 +68,8 @@ def compare(
         seed: Of the run.
         processes: Number of processes.
         cuts: Whether an episode may end early where the tape does: its simulator was killed.
+        since: First line of the tape that is of the newest start. A kill before that start has cost
+            steps that are on the tape and were not done again yet.
     """
     actions: dict[tuple[int, int], set[int]] = defaultdict(set)
     ends: dict[int, int] = {}  # the last step of each episode on the tape
@@ -82,7 +89,9 @@ def compare(
     diverged = sum(len(each) > 1 for each in actions.values())
     count = sum(map(len, streams))
     # The newest record of a stream waits for the action that will be chosen after it.
-    unsaved = max(0, len(actions) - count - len(streams)) if streams else 0
+    held = {(line.seed, line.step) for stored in streams for line in stored}
+    missing = {(line.seed, line.step) for line in tape[since:]} - held
+    unsaved = max(0, len(missing) - len(streams)) if streams else 0
     return Verdict(-1, count, lost, doubled, unlike, diverged, unsaved)
 
 

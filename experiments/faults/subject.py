@@ -109,6 +109,7 @@ class Subject:
     ) -> None:
         self.cold, self.processes = cold, SETUPS[setup].processes
         self.run, self.tape = RunDir(folder / "run"), folder / "tape.txt"
+        self._since = 0  # lines of the tape before the newest start
         options = OPTIONS | SETUPS[setup].options | options
         overrides = [f"--config.{key}={value}" for key, value in options.items()]
         self._command = ["train", "--config=debug", f"--logdir={self.run.root}", *overrides]
@@ -123,6 +124,7 @@ class Subject:
             end: What is to happen then.
             victim: The process in which the phase is to come.
         """
+        self._since = len(read_tape(self.tape))
         env, since = self._environment(phase), time.perf_counter()
         output: list[str] = []
         with (self.run.root.parent / "others.txt").open("w") as beside:
@@ -149,7 +151,7 @@ class Subject:
 
     def judge(self, cuts: bool = False) -> Verdict:
         """Compare the newest checkpoint with the tape; `cuts` as in `judge.compare`."""
-        return judge(self.run.root, read_tape(self.tape), cuts)
+        return judge(self.run.root, read_tape(self.tape), cuts, self._since)
 
     def differences(self, other: Subject) -> int:
         """Return how many arrays of the newest checkpoints differ, plus one if the metrics do."""

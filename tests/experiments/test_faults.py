@@ -33,6 +33,9 @@ def test_judge_finds_nothing_where_nothing_is_wrong():
     assert compare([tape(0), tape(1, 3)], again, 7) == Verdict(committed=16, unsaved=8)
     assert compare([], [], 7) == Verdict()
     assert compare([[], []], lines, 7) == Verdict(unsaved=24)
+    # What a kill has cost before the newest start is not held against a stop right after it.
+    assert compare([tape(0), tape(1, 3)], again, 7, since=26) == Verdict(committed=16)
+    assert compare([tape(0, 3)], tape(), 7, since=8) == Verdict(committed=3, unsaved=4)
 
 
 def test_judge_knows_the_environments_of_every_process():
