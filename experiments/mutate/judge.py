@@ -21,7 +21,7 @@ from experiments.mutate.plant import Mutant, copy_tree, digest, planted
 KILLED, SURVIVED, UNJUDGED = "killed", "survived", "unjudged"
 # Seconds of one test, unless it asks for more, and of all tests of a mutant: one that hangs is
 # noticed by that.
-LONGEST_TEST, LONGEST = 120, 600
+LONGEST_TEST, LONGEST = 300, 900
 _GREEN, _RED = 0, 1  # exit codes of pytest; others mean that no test gave a verdict
 
 

@@ -16,6 +16,7 @@ import pytest
 from tiny_run import disk, tiny_arguments
 
 from dreamer_jax.__main__ import run
+from dreamer_jax.commands import evaluate as command
 from dreamer_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
@@ -48,13 +49,22 @@ def test_prints_statistics_and_changes_nothing(trained, capsys):
     assert disk(trained) == before
 
 
-def test_seed_and_sampling_decide_the_result(trained, capsys):
+def test_seed_and_sampling_decide_the_result(trained, capsys, monkeypatch):
+    modes = []
+    original = command.evaluate
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        modes.append(options["mode"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(command, "evaluate", spied)
     result = lambda *options: evaluate(trained, capsys, "--episodes=5", "--envs=3", *options)
     assert result() == result() == result("--seed=0")
     assert result() != result("--seed=1")
     sampled = result("--sample")
     assert sampled.startswith("sampled evaluation after") and sampled == result("--sample")
     assert sampled.split(":")[1] != result().split(":")[1]
+    assert modes == [*5 * ["eval"], "train", "train", "eval"]
 
 
 def test_older_checkpoint_can_be_asked_for(trained, capsys):

@@ -78,6 +78,19 @@ def paths() -> str:
     return ":".join(filter(None, sys.path))
 
 
+def test_what_a_pickle_names_is_not_even_imported(tmp_path, monkeypatch):
+    """To import a module is to run it."""
+    (tmp_path / "named_by_a_pickle.py").write_text("def run(): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    for content in (b"\x80\x02cnamed_by_a_pickle\nrun\n.", b"\x80\x04\x8c\x11named_by_a_pickle"
+                    b"\x8c\x03run\x93."):  # fmt: skip
+        path = tmp_path / "agent.pkl"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"names named_by_a_pickle.run, .*; refused"):
+            read_author_checkpoint(path)
+    assert "named_by_a_pickle" not in sys.modules
+
+
 @pytest.mark.parametrize(
     ("params", "text"),
     [

@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "acting_sees_the_newest_parameters",
         "dreamer_jax/runtime/learner.py",
-        "        self.acting = pending.acting\n",
-        "        self.acting = self._compiled.acting(self._train_state)\n",
+        "self._train_state, self._carry = update.state, update.carry",
+        "self._train_state, self._carry, self.acting = update.state, update.carry, update.acting",
         "acting parameters lag by exactly one update",
         ("tests/runtime/test_learner.py",),
     ),

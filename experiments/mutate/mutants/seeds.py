@@ -15,6 +15,9 @@ _ENTROPY = "[seed, _ROLE, process, environment, episode]"
 _COMPILED = "dreamer_jax/device/compiled.py"
 _DETERMINED = ("tests/test_agent.py::test_updates_are_determined_by_seed_and_step",)
 _KEYS = ("tests/test_agent_keys.py",)
+_WINDOWS = (
+    "tests/runtime/test_assemble.py::test_every_seed_and_every_process_draws_windows_of_its_own",
+)
 
 MUTANTS = (
     *(
@@ -122,7 +125,7 @@ MUTANTS = (
         "seed=[config.seed, 1, process],",
         "seed=[config.seed, 1],",
         "every process draws windows of its own",
-        ("tests/runtime/test_assemble.py",),
+        _WINDOWS,
     ),
     Mutant(
         "replay_ignores_the_seed",
@@ -130,7 +133,7 @@ MUTANTS = (
         "seed=[config.seed, 1, process],",
         "seed=[0, 1, process],",
         "another seed draws other windows",
-        ("tests/runtime/test_assemble.py",),
+        _WINDOWS,
     ),
     Mutant(
         "evaluation_repeats_training",
