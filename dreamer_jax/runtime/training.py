@@ -58,7 +58,9 @@ class Training:
         self._ended: list[Episode] = []  # in this process, not collected yet
         self._row_at = -1  # policy steps at the newest row
         self._chored = 0  # policy steps up to which chores are done
-        self.checkpoints = Checkpointer(parts.folder.checkpoints, self._kept(), self._collect, say)
+        self.checkpoints = Checkpointer(
+            parts.folder.checkpoints, self._kept(), self._collect, say, parts.processes > 1
+        )
         if config.from_checkpoint and not self.checkpoints.history():
             self._adopt(RunDir(Path(config.from_checkpoint)))
 
@@ -89,6 +91,8 @@ class Training:
         )
         self.metrics = Metrics(outputs, parts.line.say)
         if found is not None:
+            if parts.process < len(found):
+                self.checkpoints.return_to(found[parts.process])
             self.metrics.load_state_dict(found[0].host["metrics"])
             self._row_at = found[0].host["row_at"]
         return found is not None
