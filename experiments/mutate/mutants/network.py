@@ -51,6 +51,22 @@ MUTANTS = (
         _AGREEMENT_TESTS,
     ),
     Mutant(
+        "stop_of_a_waiting_process_not_heard",
+        _AGREEMENT,
+        "return self._heard or self._asked()",
+        "return self._asked()",
+        "a stop of a process that waits for the evaluation is one of all",
+        _AGREEMENT_TESTS,
+    ),
+    Mutant(
+        "stopped_evaluation_is_done_for_the_others",
+        _AGREEMENT,
+        "self._meet(busy=False, done=done)",
+        "self._meet(busy=False, done=True)",
+        "all processes end alike after a stop during the evaluation",
+        _AGREEMENT_TESTS,
+    ),
+    Mutant(
         "vanished_host_not_missed",
         _LIFELINE,
         "connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)",

@@ -15,6 +15,7 @@ _RUNS = tuple(
 )
 _DRIVER, _DRIVER_TESTS = "dreamer_jax/runtime/driver.py", ("tests/runtime/test_driver.py",)
 _SAMPLING_TESTS = ("tests/replay/test_sampling.py",)
+_PARTS = ("tests/runtime/saving/test_redistribute.py",)
 _VECTOR = "dreamer_jax/envs/vector/vector_env.py"
 _VECTOR_TESTS = ("tests/envs/vector/test_vector_env.py",)
 
@@ -131,6 +132,22 @@ MUTANTS = (
         "self._chored = 0",
         "a resumed run writes rows where the uninterrupted one does",
         _RUNS,
+    ),
+    Mutant(
+        "parts_of_two_moments",
+        "dreamer_jax/runtime/saving/redistribute.py",
+        "if _moment(part) == _moment(first)",
+        "if part",
+        "all parts of a checkpoint are of one moment",
+        _PARTS,
+    ),
+    Mutant(
+        "replaced_checkpoint_not_put_back",
+        "dreamer_jax/runtime/saving/checkpoint.py",
+        "        if found.replaced:",
+        "        if False:",
+        "a checkpoint that a run goes on from is there until all have a newer one",
+        _PARTS,
     ),
     Mutant(
         "updates_counted_anew",
