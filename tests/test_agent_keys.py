@@ -76,7 +76,8 @@ def test_losses_use_no_key_twice(options):
     start, records, previous = agent.align(agent.initial_carry(B), batch)
 
     def losses(key: jax.Array, state: Any) -> Any:
-        return agent.losses(state.params, state.aux, start, records, previous, key)[0]
+        known = state.params, state.aux, start, records, previous
+        return agent.losses(*known, key, updates=state.grad_steps)[0]
 
     with jax.debug_key_reuse(True):
         quick_jit(losses).lower(jax.random.key(0), state).compile()

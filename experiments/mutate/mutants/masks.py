@@ -36,7 +36,7 @@ MUTANTS = (
         "reset_by_multiplication",
         _RSSM,
         "grouped = jnp.where(first[:, None], 0, state.grouped)",
-        "grouped = state.grouped * (1 - first[:, None])",
+        "grouped = state.grouped * (1.0 - first[None, :, None])",
         "a state that is not finite ends with its episode",
         _RSSM_TESTS,
     ),

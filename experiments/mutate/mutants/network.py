@@ -131,12 +131,10 @@ MUTANTS = (
         _GREETING_TESTS,
     ),
     Mutant(
-        "waits_without_end",
+        "waits_too_long",
         _GREETING,
-        "            if time.monotonic() > until:\n                raise UserError(\n"
-        '                    f"{count - len',
-        "            if False:\n                raise UserError(\n"
-        '                    f"{count - len',
+        "door, until = _Door(servers, secret, count), time.monotonic() + seconds",
+        "door, until = _Door(servers, secret, count), time.monotonic() + 3 * seconds",
         "process 0 waits for the others for so long only",
         _GREETING_TESTS,
     ),
