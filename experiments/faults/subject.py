@@ -129,9 +129,9 @@ class Subject:
         output: list[str] = []
         with (self.run.root.parent / "others.txt").open("w") as beside:
             crew = self._launch(phase, count, end, victim, env, beside)
+            stdout = crew[victim].stdout
+            assert stdout is not None
             try:
-                stdout = crew[victim].stdout
-                assert stdout is not None
                 for line in stdout:
                     output.append(line)
                     if line.startswith("phase: "):
@@ -144,6 +144,7 @@ class Subject:
                 for process in crew:
                     process.kill()
                     process.wait()
+                stdout.close()
                 with suppress(ProcessLookupError):  # a worker that has outlived its parent
                     os.killpg(crew[0].pid, signal.SIGKILL)
         code, seconds = codes.pop(victim), time.perf_counter() - since

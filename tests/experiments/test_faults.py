@@ -166,7 +166,7 @@ def test_killed_in_every_phase_it_resumes_and_ends_as_if_nothing_had_been(tmp_pa
     ("setup", "ends", "steps"),
     [
         ("workers", "group-stop,group-kill,kill", 200),
-        ("workers", "worker", 300),
+        ("workers", "worker", 900),
         ("two", "group-stop,kill,stop-all", 300),
     ],
 )
