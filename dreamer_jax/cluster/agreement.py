@@ -13,12 +13,14 @@ device never waits for a count. A run of one process meets at every step, which 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 
 Exchange = Callable[..., np.ndarray]  # numbers of this process -> [processes, numbers]
 MOST_APART = 64  # vector steps between two meetings, so that a request to stop is heard soon
+ERRAND_SECONDS = 2.0  # between two meetings while process 0 is busy alone, for the same reason
 
 
 class Agreement:
@@ -65,3 +67,54 @@ class Agreement:
             or self._steps_apart >= MOST_APART
             or owes(bound)
         )
+
+
+class Errand:
+    """What process 0 does alone while the others wait.
+
+    Process 0 looks at `requested` whenever it could stop, and calls `end` once; the others call
+    `wait`. They meet every few seconds: a wait of hours in one collective may be taken for a fault,
+    and a request to stop may reach a process that waits.
+
+    Args:
+        exchange: `Compiled.exchange`.
+        processes: Number of processes; one never waits and never meets.
+        asked: Whether this process was asked to stop.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        processes: int,
+        asked: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._exchange, self._processes, self._asked = exchange, processes, asked
+        self._clock, self._next = clock, clock()
+        self._heard = False  # whether another process was asked to stop
+
+    @property
+    def requested(self) -> bool:
+        """Whether any process was asked to stop; of process 0."""
+        if self._processes > 1 and self._clock() >= self._next:
+            self._heard |= self._meet(busy=True, done=False)[2]
+            self._next = self._clock() + ERRAND_SECONDS
+        return self._heard or self._asked()
+
+    def end(self, done: bool) -> None:
+        """Tell the others, on process 0, whether all was done or a stop came first."""
+        if self._processes > 1:
+            self._meet(busy=False, done=done)
+
+    def wait(self) -> bool:
+        """Return what process 0 says at the end."""
+        busy, done = True, False
+        while busy:
+            busy, done, _ = self._meet(busy=False, done=False)
+        return done
+
+    def _meet(self, busy: bool, done: bool) -> tuple[bool, bool, bool]:
+        """Return whether process 0 is busy, whether it is done, and whether anyone was asked."""
+        said = self._exchange(int(busy), int(done), int(self._asked())).max(0)
+        return bool(said[0]), bool(said[1]), bool(said[2])

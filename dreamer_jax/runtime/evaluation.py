@@ -14,9 +14,9 @@ import numpy as np
 from dreamer_jax.device.compiled import Compiled
 from dreamer_jax.runtime.device_driver import DeviceDriver
 from dreamer_jax.runtime.driver import Driver
-from dreamer_jax.runtime.environments import Envs, make_driver
+from dreamer_jax.runtime.environments import Envs, make_driver, make_envs
 from dreamer_jax.runtime.episodes import Episode
-from dreamer_jax.runtime.signals import StopRequest
+from dreamer_jax.runtime.signals import Asked
 
 # Stands for the index of a process in the seeds of evaluation episodes; training counts from 0.
 EVALUATION_PROCESS = 1_000_000
@@ -43,7 +43,7 @@ def evaluate(
     *,
     mode: str = "eval",
     video: bool = False,
-    stop: StopRequest | None = None,
+    stop: Asked | None = None,
     warn: Callable[[str], None] = print,
 ) -> Evaluation:
     """Run `episodes` episodes, spread evenly over the environments.
@@ -77,6 +77,32 @@ def evaluate(
             film.shoot()
     flat = [episode for done in finished for episode in done]
     return Evaluation(flat, None if film is None else film.frames, complete)
+
+
+def evaluate_run(
+    config: Any, compiled: Compiled, params: Any, stop: Asked, say: Callable[[str], None]
+) -> Evaluation:
+    """Run the evaluation of a config, in episodes that training never has.
+
+    Args:
+        config: Whole config.
+        compiled: Supplies the policy.
+        params: Acting parameters.
+        stop: See `evaluate`.
+        say: Receives one-line messages.
+    """
+    options = config.evaluation
+    with make_envs(
+        config,
+        min(options.envs, options.episodes),
+        seed=config.seed,
+        process=EVALUATION_PROCESS,
+        watched=options.video,
+        warn=say,
+    ) as envs:
+        return evaluate(
+            envs, compiled, params, options.episodes, video=options.video, stop=stop, warn=say
+        )
 
 
 class _Film:

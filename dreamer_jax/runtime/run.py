@@ -124,8 +124,8 @@ def finish(training: Training, stop: StopRequest) -> bool:
         Whether the evaluation was completed, and not stopped.
     """
     result, parts = training.evaluate(stop), training.parts
-    if result is None:
-        return True
+    if result is None or parts.process:  # process 0 speaks and writes for all
+        return result is None or result.complete
     if not result.complete:
         done, asked = len(result.episodes), parts.config.evaluation.episodes
         print(f"greedy evaluation stopped after {done} of {asked} episodes; it begins anew")

@@ -9,7 +9,16 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Protocol, Self
+
+
+class Asked(Protocol):
+    """Whatever knows whether a stop was asked for."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether it was."""
+        ...
 
 
 class StopRequest:

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dreamer_jax.cluster.agreement import Errand
 from dreamer_jax.device.compiled import to_host
 from dreamer_jax.device.trees import array_table
 from dreamer_jax.errors import UserError
 from dreamer_jax.replay import collect_garbage
 from dreamer_jax.runtime.assemble import Assembly
-from dreamer_jax.runtime.environments import make_envs
 from dreamer_jax.runtime.episodes import Episode, pool
-from dreamer_jax.runtime.evaluation import EVALUATION_PROCESS, Evaluation, evaluate
+from dreamer_jax.runtime.evaluation import Evaluation, evaluate_run
 from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer, match_tree
 from dreamer_jax.runtime.saving.redistribute import (
     SHARED,
@@ -58,7 +58,9 @@ class Training:
         self._ended: list[Episode] = []  # in this process, not collected yet
         self._row_at = -1  # policy steps at the newest row
         self._chored = 0  # policy steps up to which chores are done
-        self.checkpoints = Checkpointer(parts.folder.checkpoints, self._kept(), self._collect, say)
+        self.checkpoints = Checkpointer(
+            parts.folder.checkpoints, self._kept(), self._collect, say, parts.processes > 1
+        )
         if config.from_checkpoint and not self.checkpoints.history():
             self._adopt(RunDir(Path(config.from_checkpoint)))
 
@@ -89,6 +91,8 @@ class Training:
         )
         self.metrics = Metrics(outputs, parts.line.say)
         if found is not None:
+            if parts.process < len(found):
+                self.checkpoints.return_to(found[parts.process])
             self.metrics.load_state_dict(found[0].host["metrics"])
             self._row_at = found[0].host["row_at"]
         return found is not None
@@ -132,33 +136,25 @@ class Training:
     def evaluate(self, stop: StopRequest) -> Evaluation | None:
         """Run the configured evaluation with the newest parameters and record its result.
 
-        One that is stopped is not recorded. Process 0 evaluates; the others help to collect the
-        parameters and return None. So does a run without environments.
+        One that is stopped, by a signal to any process, is not recorded. Process 0 evaluates; the
+        others help to collect the parameters, and wait for the end.
+
+        Returns:
+            The episodes, of which processes other than 0 have none, and in every process alike
+            whether they are complete. None from a run without environments.
         """
-        parts, config, options = self.parts, self.parts.config, self.parts.config.evaluation
+        parts = self.parts
         params = parts.compiled.acting(self.learner.train_state)
-        if parts.process or not parts.source.can_act:
+        if not parts.source.can_act:
             return None
-        with make_envs(
-            config,
-            min(options.envs, options.episodes),
-            seed=config.seed,
-            process=EVALUATION_PROCESS,
-            watched=options.video,
-            warn=parts.line.say,
-        ) as envs:
-            result = evaluate(
-                envs,
-                parts.compiled,
-                params,
-                options.episodes,
-                video=options.video,
-                stop=stop,
-                warn=parts.line.say,
-            )
+        errand = Errand(parts.compiled.exchange, parts.processes, lambda: stop.requested)
+        if parts.process:
+            return Evaluation([], None, errand.wait())
+        result = evaluate_run(parts.config, parts.compiled, params, errand, parts.line.say)
         if result.complete and not self._evaluated():
             self.metrics.add({"score": result.scores.mean()}, prefix="eval/")
             self.metrics.write(**self._counters())
+        errand.end(result.complete)
         return result
 
     def save(self) -> None:

@@ -1,1 +1,1 @@
-"""Campaigns that hurt a run and then judge it: kills, signals, a full disk, a soak."""
+"""Campaigns that hurt a run and then judge it: kills, stops, signals, a soak."""

@@ -1,4 +1,4 @@
-"""`python -m experiments.faults {kill,signal,soak} [--kills=30] [--steps=600] [--updates=200000]`.
+"""`python -m experiments.faults {kill,signal,soak} [--kills=30] [--setup=workers] [--ends=worker]`.
 
 A campaign prints a table, and exits with 1 if a run lost anything, needed help, or grew.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.faults.kills import kill_campaign, signal_campaign
 from experiments.faults.soak import soak
+from experiments.faults.subject import ENDS, SETUPS
 
 CAMPAIGNS = {"kill": kill_campaign, "signal": signal_campaign, "soak": soak}
 
@@ -25,8 +26,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=600, help="policy steps of the runs")
     parser.add_argument("--seed", type=int, default=0, help="decides where kills strike")
     parser.add_argument("--updates", type=int, default=200_000, help="updates of the soak")
+    parser.add_argument("--setup", choices=list(SETUPS), default="inline", help="of the runs")
+    parser.add_argument(
+        "--ends", default="kill", help=f"in turn, joined by commas: {', '.join(ENDS)}"
+    )
     parser.add_argument("--folder", type=Path, help="new or empty folder that keeps the runs")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.ends = args.ends.split(",")
+    for name in args.ends:
+        if name not in ENDS:
+            parser.error(f"--ends={name}; choose from {', '.join(ENDS)}")
+    if "worker" in args.ends and "workers" not in args.setup:
+        parser.error(f"--ends=worker: setup {args.setup} has no workers; add --setup=workers")
+    return args
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -8,7 +8,8 @@ reset on. The replay of a campaign is so large that no record is ever overwritte
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ import numpy as np
 
 from dreamer_jax.envs.vector.vector_env import episode_seed
 from dreamer_jax.replay.blocks import Block, decode
-from dreamer_jax.runtime.saving.checkpoint import Checkpoint, Checkpointer
+from dreamer_jax.runtime.saving.checkpoint import Checkpoint
+from dreamer_jax.runtime.saving.redistribute import load_parts
 from dreamer_jax.runtime.saving.rundir import RunDir, read_config
 from dreamer_jax.types import Space
 from experiments.faults.taped import RESET, Line
@@ -31,46 +33,95 @@ class Verdict(NamedTuple):
     doubled: int = 0  # records that are there twice
     unlike: int = 0  # records that differ from the tape, or that stand in another place
     diverged: int = 0  # steps that a resumed run did again with another action
+    unsaved: int = 0  # steps of the newest start that no record holds, but one for each stream
 
 
-def judge(root: Path, tape: list[Line]) -> Verdict:
-    """Judge the newest whole checkpoint of a run of `taped.make`."""
+def judge(root: Path, tape: list[Line], cuts: bool = False, since: int = 0) -> Verdict:
+    """Judge the newest whole checkpoint of a run of `taped.make`; see `compare`."""
     rundir = RunDir(root)
-    found = Checkpointer(rundir.checkpoints, keep=1, warn=lambda _: None).load()
-    if found is None:
+    alone = lambda *numbers: np.array([numbers])
+    parts = next(load_parts(rundir, alone, lambda _: None), None)
+    if parts is None:
         return compare([], tape, 0)
-    streams = stored_lines(rundir, found)
-    return compare(streams, tape, read_config(rundir)["seed"])._replace(step=found.step)
+    streams = [
+        lines
+        for process, part in enumerate(parts)
+        for lines in stored_lines(rundir.part(process), part)
+    ]
+    seed = read_config(rundir)["seed"]
+    return compare(streams, tape, seed, len(parts), cuts, since)._replace(step=parts[0].step)
 
 
-def compare(streams: list[list[Line]], tape: list[Line], seed: int) -> Verdict:
-    """Compare stored records, by environment, with the tape of a run with this seed."""
+def compare(
+    streams: list[list[Line]],
+    tape: list[Line],
+    seed: int,
+    processes: int = 1,
+    cuts: bool = False,
+    since: int = 0,
+) -> Verdict:
+    """Compare stored records with the tape of a run with this seed.
+
+    Args:
+        streams: By environment, those of process 0 first, equally many for each process.
+        tape: Of all environments.
+        seed: Of the run.
+        processes: Number of processes.
+        cuts: Whether an episode may end early where the tape does: its simulator was killed.
+        since: First line of the tape that is of the newest start. A kill before that start has cost
+            steps that are on the tape and were not done again yet.
+    """
     actions: dict[tuple[int, int], set[int]] = defaultdict(set)
+    ends: dict[int, int] = {}  # the last step of each episode on the tape
     for line in tape:
         actions[line.seed, line.step].add(line.action)
+        ends[line.seed] = max(line.step, ends.get(line.seed, 0))
     lost = doubled = unlike = 0
-    for environment, stored in enumerate(streams):
+    for index, stored in enumerate(streams):
+        place = divmod(index, len(streams) // processes)
         steps = [(line.seed, line.step) for line in stored]
-        expected = _expected(seed, environment, stored)
+        expected = _expected(seed, place, stored, ends if cuts else None)
         doubled += len(steps) - len({*steps})
         lost += len({*expected} - {*steps})
         unlike += sum({x.action} != actions[x.seed, x.step] for x in stored)
         if sorted(steps) == sorted(expected):
             unlike += sum(one != two for one, two in zip(steps, expected, strict=True))
     diverged = sum(len(each) > 1 for each in actions.values())
-    return Verdict(-1, sum(map(len, streams)), lost, doubled, unlike, diverged)
+    count = sum(map(len, streams))
+    # The newest record of a stream waits for the action that will be chosen after it.
+    held = {(line.seed, line.step) for stored in streams for line in stored}
+    missing = {(line.seed, line.step) for line in tape[since:]} - held
+    unsaved = max(0, len(missing) - len(streams)) if streams else 0
+    return Verdict(-1, count, lost, doubled, unlike, diverged, unsaved)
 
 
-def _expected(seed: int, environment: int, stored: list[Line]) -> list[tuple[int, int]]:
-    """Return the steps that a stream must hold: whole episodes, and the last one so far."""
+def _expected(
+    seed: int, place: tuple[int, int], stored: list[Line], ends: Mapping[int, int] | None
+) -> list[tuple[int, int]]:
+    """Return the steps that a stream must hold: whole episodes, and the last one so far.
+
+    Args:
+        seed: Of the run.
+        place: Process and environment.
+        stored: Records of the stream.
+        ends: The last step of each episode on the tape; None if no episode may be cut short.
+    """
     whole = max((line.step for line in stored), default=-1) + 1
+    held = Counter(line.seed for line in stored)
     expected: list[tuple[int, int]] = []
+    episode = 0
     while stored and len(expected) < len(stored) + whole:
-        wanted = episode_seed(seed, 0, environment, len(expected) // whole)
-        last = wanted == stored[-1].seed
-        expected += [(wanted, step) for step in range(stored[-1].step + 1 if last else whole)]
+        wanted = episode_seed(seed, *place, episode)
+        last, length = wanted == stored[-1].seed, whole
+        if last:
+            length = stored[-1].step + 1
+        elif ends is not None and (end := ends.get(wanted, -1)) < whole - 1:
+            # The step that was under way may have reached the tape and nobody else.
+            length = min(max(held[wanted], end), end + 1)
+        expected += [(wanted, step) for step in range(length)]
         if last:
             break
+        episode += 1
     return expected
 
 

@@ -1,10 +1,14 @@
-"""`python -m experiments.faults.launcher PHASE COUNT SIGNALS ARGUMENTS…`: a run that is ended.
+"""`python -m experiments.faults.launcher PHASE COUNT TARGET SIGNALS ARGUMENTS…`: an ended run.
 
-The launcher runs a command of `dreamer_jax` in its own process, and sends itself the SIGNALS
-(`SIGKILL`, `SIGTERM`, `SIGINT+SIGINT`) when PHASE comes for the COUNT-th time. In a phase of file
+The launcher runs a command of `dreamer_jax` in its own process, and sends the SIGNALS (`SIGKILL`,
+`SIGTERM`, `SIGINT+SIGINT`) to the TARGET when PHASE comes for the COUNT-th time. In a phase of file
 operations, the signals come before the operation if COUNT is odd, and after the operation if COUNT
 is even. In a compilation or an update, they come soon after its beginning. The launcher prints
 `phase: NAME` then. The phase `none` never comes.
+
+The target is this process (`self`), its whole group with workers and all (`group`), one worker of
+its environments (`worker`; this process is asked to stop a second later), or nobody (`told`):
+whoever reads the line sends what is to be sent.
 
 To notice the phases, the launcher wraps functions: calls of the operating system, which belong to a
 phase by the files that they touch, and the entry points of acting and updating. The package itself
@@ -13,6 +17,7 @@ needs no hooks.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -28,6 +33,32 @@ PHASES = ("filling", "compiling", "updating", "writing", "renaming", "deleting")
 WITHIN = 0.005  # seconds into a compilation or an update
 BETWEEN = 0.05  # seconds between two signals, or the second would merge with the first
 NONE = "none"
+LATER = 1.0  # seconds from the death of a worker to the request to stop
+
+
+def strike_self(number: int) -> None:
+    """Send a signal to this process."""
+    os.kill(os.getpid(), number)
+
+
+def strike_group(number: int) -> None:
+    """Send a signal to every process of this one's group."""
+    os.killpg(os.getpgid(0), number)
+
+
+def strike_worker(number: int) -> None:
+    """Send a signal to one worker, and a while later ask this process to stop."""
+    worker = min(multiprocessing.active_children(), key=lambda child: child.name)
+    os.kill(worker.pid or 0, number)
+    threading.Timer(LATER, strike_self, [signal.SIGTERM]).start()
+
+
+TARGETS: dict[str, Callable[[int], None]] = {
+    "self": strike_self,
+    "group": strike_group,
+    "worker": strike_worker,
+    "told": lambda _: None,
+}
 
 
 class Fate:
@@ -36,11 +67,18 @@ class Fate:
     Args:
         phase: Name of the chosen phase.
         count: At which occurrence of the phase the signals come.
+        strike: Sends a signal to the target.
         signals: The signals, in order.
     """
 
-    def __init__(self, phase: str, count: int, signals: list[signal.Signals]) -> None:
-        self._phase, self._count, self._signals = phase, count, signals
+    def __init__(
+        self,
+        phase: str,
+        count: int,
+        strike: Callable[[int], None],
+        signals: list[signal.Signals],
+    ) -> None:
+        self._phase, self._count, self._strike, self._signals = phase, count, strike, signals
         self._seen: Counter[str] = Counter()
 
     def meet(self, phase: str, operation: Callable[[], Any]) -> Any:
@@ -67,7 +105,7 @@ class Fate:
 
     def _end(self) -> None:
         for number in self._signals:
-            os.kill(os.getpid(), number)
+            self._strike(number)
             time.sleep(BETWEEN)
 
 
@@ -141,8 +179,9 @@ def wrap_run(fate: Fate) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a command line under a fate; return the exit code, if the process lives that long."""
-    phase, count, signals, *rest = arguments
-    fate = Fate(phase, int(count), [signal.Signals[name] for name in signals.split("+")])
+    phase, count, target, signals, *rest = arguments
+    numbers = [signal.Signals[name] for name in signals.split("+")]
+    fate = Fate(phase, int(count), TARGETS[target], numbers)
     wrap_files(fate)
     wrap_run(fate)
     sys.argv = ["dreamer_jax", *rest]

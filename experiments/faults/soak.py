@@ -20,7 +20,7 @@ from dreamer_jax.config import find_size, load_config
 from dreamer_jax.runtime.assemble import assemble
 from dreamer_jax.runtime.saving.rundir import RunDir
 from dreamer_jax.runtime.training import Training
-from experiments.faults.kills import OPTIONS
+from experiments.faults.subject import OPTIONS
 
 SAMPLES = 200
 WARM = 0.2  # share of the samples that are left out: memory and caches have not settled

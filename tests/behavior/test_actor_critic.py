@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from readable import (
     B,
     H,
     N,
+    ReadCritic,
     T,
     as_rollout,
     draw_rollout,
@@ -31,6 +33,8 @@ from tiny import quick_jit
 
 from dreamer_jax.behavior.actor_critic import Kept, ReturnScaling
 from dreamer_jax.behavior.imagination import Imagined
+from dreamer_jax.heads.network import NetworkHead
+from dreamer_jax.heads.predictions import TwoHot
 from dreamer_jax.types import Batch
 
 
@@ -182,8 +186,23 @@ def test_replay_loss_equals_the_equations() -> None:
     assert not loss[:, [2, 4]].any()
 
 
-def test_the_replay_loss_reaches_the_features_but_not_its_targets() -> None:
-    behavior, batch = read_behavior(), _records()
+class Squares(NamedTuple):
+    """A critic of another kind, whose loss leaves it to the caller what a target is."""
+
+    raw: jax.Array  # [..., bins]
+
+    def loss(self, target: jax.Array) -> jax.Array:
+        return jnp.square(self.mean() - target)
+
+    def mean(self) -> jax.Array:
+        return self.raw.sum(-1)
+
+
+@pytest.mark.parametrize("meaning", [partial(TwoHot, bins=BINS), Squares])
+def test_the_replay_loss_reaches_the_features_but_not_its_targets(meaning: Any) -> None:
+    """A slow critic that learned passed every test: two-hot losses stop their own targets."""
+    critic_head = NetworkHead(ReadCritic(), meaning)
+    behavior, batch = read_behavior(critic=critic_head), _records()
     feat, boot = draw_states(B, T), jnp.asarray(RNG.normal(size=(B, T)), jnp.float32)
 
     def total(params: Any, slow: Any, feat: jax.Array, boot: jax.Array) -> jax.Array:

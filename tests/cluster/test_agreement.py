@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from meeting import Meeting, together
 
-from dreamer_jax.cluster.agreement import MOST_APART, Agreement
+from dreamer_jax.cluster.agreement import ERRAND_SECONDS, MOST_APART, Agreement, Errand
 from dreamer_jax.runtime.accounts import Accounts
 
 ENVS = 3  # of each process
@@ -96,3 +97,60 @@ def test_one_process_agrees_with_itself_without_asking():
     agreement.meet(7, True, False, True)
     assert (agreement.policy_steps, agreement.can_sample, agreement.save) == (7, True, True)
     assert agreement.is_due(accounts.would_owe)
+
+
+class Clock:
+    """Passes a second with every look."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        self._now += 1.0
+        return self._now
+
+
+@pytest.mark.parametrize("asked", [None, 0, 1, 2])
+def test_all_hear_of_a_stop_while_process_0_is_busy_and_end_alike(asked):
+    """A stop during the final evaluation ended process 0 with code 75 and the others with 0."""
+    looks = []
+
+    def process(index: int, meeting: Meeting) -> bool:
+        told = lambda: index == asked
+        errand = Errand(meeting.exchange(index), 3, told, Clock())
+        if index:
+            return errand.wait()
+        done = True
+        for _ in range(100):
+            looks.append(None)
+            if errand.requested:
+                done = False
+                break
+        errand.end(done)
+        return done
+
+    assert together(process, 3) == [asked is None] * 3
+    assert len(looks) == (100 if asked is None else 1)
+
+
+def test_waiting_processes_are_met_now_and_then_and_not_at_every_look():
+    meetings = []
+
+    def exchange(*said: int) -> Any:
+        meetings.append(said)
+        return np.array([said, (0, 0, 0)])
+
+    errand = Errand(exchange, 2, lambda: False, Clock())
+    assert not any(errand.requested for _ in range(60))
+    assert 60 / (ERRAND_SECONDS + 2) <= len(meetings) <= 30
+    errand.end(True)
+    assert meetings[-1] == (0, 1, 0) and {*meetings[:-1]} == {(1, 0, 0)}
+
+
+def test_one_process_waits_for_nobody():
+    def exchange(*_: int) -> Any:
+        pytest.fail("there is nobody to meet")
+
+    errand = Errand(exchange, 1, lambda: True)
+    assert errand.requested
+    errand.end(False)

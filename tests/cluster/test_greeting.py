@@ -212,6 +212,36 @@ def test_silent_strangers_alone_end_in_a_word_and_in_time(server, monkeypatch):
         assert heard(stranger) == b""
 
 
+def test_a_silent_stranger_is_hung_up_on_while_the_others_are_waited_for(server, pool, monkeypatch):
+    """Nothing noticed strangers who stayed, and process 0 that never slept because of them."""
+    monkeypatch.setattr(greeting, "GREETING_SECONDS", 1.0)
+    with socket.create_connection(server.getsockname()) as stranger:
+        answered, begun = pool.submit(answer, [server], SECRET, 1, 8), time.monotonic()
+        assert heard(stranger) == b""
+        assert time.monotonic() - begun < 5
+    called = call(["127.0.0.1"], port(server), SECRET, 1, 5)
+    answered.result()[1].close()
+    called.close()
+
+
+def test_an_echo_is_not_taken_for_process_0(server, pool):
+    """The proof of a caller, sent back, would prove process 0 if both were made alike."""
+
+    def echo() -> None:
+        connection = server.accept()[0]
+        with connection, suppress(ConnectionError):
+            said = b""
+            while len(said) < greeting._HELLO_BYTES:
+                said += connection.recv(99)
+            connection.sendall(said[-greeting._PROOF_BYTES :])
+            connection.recv(1)
+
+    echoed = pool.submit(echo)
+    with pytest.raises(UserError, match="cannot reach process 0"):
+        call(["127.0.0.1"], port(server), SECRET, 1, 1)
+    echoed.result()
+
+
 def test_process_0_that_cannot_be_found_is_an_error_with_a_remedy(server):
     hosts = ["no-such-host.invalid", "127.0.0.2"]
     message = r"cannot reach process 0 .*no-such-host.invalid: .*127.0.0.2: .*--coordinator="

@@ -129,6 +129,60 @@ def test_a_lost_process_ends_the_others_who_say_so(crew):
     check_rows(crew.logdir)
 
 
+SLOW_END = """
+import time
+
+from dreamer_jax.envs.testing.counting import Counting
+
+class Slow(Counting):
+    \"\"\"Four environments of training, then that of the evaluation, which is slow.\"\"\"
+
+    def __init__(self, made):
+        super().__init__(length=500)
+        with open(made, "a+") as file:
+            file.write("x")
+            file.seek(0)
+            self._evaluates = len(file.read()) > 4
+
+    def step(self, action):
+        if self._evaluates:
+            time.sleep(0.05)
+        return super().step(action)
+"""
+
+
+def start_evaluating(crew: Crew) -> None:
+    """Start a run of two processes, and return when process 0 evaluates."""
+    folder = crew.logdir.parent
+    made = folder / "made"
+    (folder / "slow_end.py").write_text(SLOW_END)
+    made.unlink(missing_ok=True)
+    evaluation = {"evaluation__episodes": 3, "evaluation__envs": 1}
+    made_once = {"env_workers": "inline", "device_steps": 0, "env__made": made}
+    crew.start(2, task="slow_end:Slow", steps=60, **evaluation, **made_once)
+    until = time.monotonic() + 4 * MINUTES
+    while not made.exists() or len(made.read_text()) < 5:
+        assert [m.poll() for m in crew.members] == [None, None], crew.said(0) + crew.said(1)
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(2)
+
+
+@pytest.mark.parametrize("who", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_stop_during_the_evaluation_ends_all_alike(crew, monkeypatch, who):
+    """It ended process 0 with exit code 75 and the others with 0, and was not heard by those."""
+    monkeypatch.syspath_prepend(crew.logdir.parent)
+    start_evaluating(crew)
+    crew.members[who].send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    assert crew.wait(MINUTES) == [75, 75], crew.said(0) + crew.said(1)
+    assert time.monotonic() - asked < 20  # of the 75 that the episodes take
+    assert "greedy evaluation stopped after" in crew.said(0)
+    assert "evaluation" not in crew.said(1)
+    rows = list(read_rows(crew.logdir / "metrics.jsonl"))
+    assert rows[-1]["policy_steps"] >= 60 and not any("eval/score" in row for row in rows)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_process_that_stalls_is_waited_for(crew):

@@ -48,10 +48,14 @@ def test_file_that_appears_late_is_waited_for(tmp_path):
 
 @pytest.mark.parametrize("name", [".secret-7", "../.secret-7", "/etc/hostname", "long"])
 def test_secret_that_is_not_there_is_an_error_with_a_remedy(tmp_path, name):
-    (tmp_path / "long").write_bytes(b"x" * 33)
+    """An announcement cannot name a file elsewhere, though there is one of the right length."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / ".secret-7").write_bytes(b"x" * 32)
+    (folder / "long").write_bytes(b"x" * 33)
     message = r"not in the run directory .*; give all processes one --logdir"
     with pytest.raises(UserError, match=message):
-        take(tmp_path, {"file": name}, 0.2)
+        take(folder, {"file": name}, 0.2)
     with pytest.raises(UserError, match=r"run directory None \(this process was given none\)"):
         take(None, {"file": name}, 0.2)
 

@@ -16,6 +16,7 @@ import pytest
 from tiny_run import disk, tiny_arguments
 
 from dreamer_jax.__main__ import run
+from dreamer_jax.commands import evaluate as command
 from dreamer_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("cheap_compile", "shared_programs")
@@ -48,13 +49,22 @@ def test_prints_statistics_and_changes_nothing(trained, capsys):
     assert disk(trained) == before
 
 
-def test_seed_and_sampling_decide_the_result(trained, capsys):
+def test_seed_and_sampling_decide_the_result(trained, capsys, monkeypatch):
+    modes = []
+    original = command.evaluate
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        modes.append(options["mode"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(command, "evaluate", spied)
     result = lambda *options: evaluate(trained, capsys, "--episodes=5", "--envs=3", *options)
     assert result() == result() == result("--seed=0")
     assert result() != result("--seed=1")
     sampled = result("--sample")
     assert sampled.startswith("sampled evaluation after") and sampled == result("--sample")
     assert sampled.split(":")[1] != result().split(":")[1]
+    assert modes == [*5 * ["eval"], "train", "train", "eval"]
 
 
 def test_older_checkpoint_can_be_asked_for(trained, capsys):
@@ -158,9 +168,9 @@ def test_what_cannot_be_drawn_or_closed_does_not_cost_the_scores(tmp_path, monke
     assert out.count("no video: the environment could not be drawn (RuntimeError: no display)") == 1
     assert "greedy evaluation: mean " in out and "closed twice" in out
     video = f"--video={tmp_path / 'agent.mp4'}"
-    with pytest.warns(RuntimeWarning, match="closed twice"):
-        out = evaluate(tmp_path / "run", capsys, "--episodes=3", "--trust", video)
-    assert "RuntimeError: no display" in out and ", 3 episodes" in out
+    # Tests turn warnings into errors: a Python warning about the close would cost the scores.
+    out = evaluate(tmp_path / "run", capsys, "--episodes=3", "--trust", video)
+    assert "RuntimeError: no display" in out and ", 3 episodes" in out and "closed twice" in out
     assert not (tmp_path / "agent.mp4").exists()
 
 

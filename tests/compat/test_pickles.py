@@ -13,7 +13,7 @@ import hostile_pickles
 import numpy as np
 import pytest
 
-from dreamer_jax.compat.pickles import read_author_checkpoint
+from dreamer_jax.compat.pickles import _Source, read_author_checkpoint
 from dreamer_jax.errors import UserError
 
 
@@ -76,6 +76,31 @@ def ended(folder: Path, *what: str) -> dict[str, int]:
 
 def paths() -> str:
     return ":".join(filter(None, sys.path))
+
+
+def test_a_file_is_not_asked_for_more_than_it_has(tmp_path):
+    """Python makes room first, also for 2^34 bytes of a file of ten."""
+    path = tmp_path / "agent.pkl"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        source = _Source(file)
+        assert source.read(4) == b"0123"
+        with pytest.raises(ValueError, match="it ends too early"):
+            source.read(7)
+        assert source.read(6) == b"456789"
+
+
+def test_what_a_pickle_names_is_not_even_imported(tmp_path, monkeypatch):
+    """To import a module is to run it."""
+    (tmp_path / "named_by_a_pickle.py").write_text("def run(): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    for content in (b"\x80\x02cnamed_by_a_pickle\nrun\n.", b"\x80\x04\x8c\x11named_by_a_pickle"
+                    b"\x8c\x03run\x93."):  # fmt: skip
+        path = tmp_path / "agent.pkl"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"names named_by_a_pickle.run, .*; refused"):
+            read_author_checkpoint(path)
+    assert "named_by_a_pickle" not in sys.modules
 
 
 @pytest.mark.parametrize(

@@ -16,21 +16,52 @@ from experiments.faults.taped import RESET, Line
 WHOLE = 5  # records of an episode
 
 
-def tape(environment: int = 0, records: int = 13) -> list[Line]:
+def tape(environment: int = 0, records: int = 13, process: int = 0) -> list[Line]:
     """Return the first records of an environment, whose actions count up."""
     numbers = [divmod(i, WHOLE) for i in range(records)]
     return [
-        Line(episode_seed(7, 0, environment, episode), step, i if step else RESET)
+        Line(episode_seed(7, process, environment, episode), step, i if step else RESET)
         for i, (episode, step) in enumerate(numbers)
     ]
 
 
 def test_judge_finds_nothing_where_nothing_is_wrong():
     lines = [*tape(0), *tape(1)]
-    assert compare([tape(0, 11), tape(1)], lines, 7) == Verdict(committed=24)
+    assert compare([tape(0, 12), tape(1, 12)], lines, 7) == Verdict(committed=24)
     # Steps done again in the same way, after a resume from an earlier checkpoint.
-    assert compare([tape(0), tape(1, 3)], [*lines, *tape(0)[4:]], 7) == Verdict(committed=16)
-    assert compare([], [], 7) == compare([[], []], lines, 7) == Verdict()
+    again = [*lines, *tape(0)[4:]]
+    assert compare([tape(0), tape(1, 3)], again, 7) == Verdict(committed=16, unsaved=8)
+    assert compare([], [], 7) == Verdict()
+    assert compare([[], []], lines, 7) == Verdict(unsaved=24)
+    # What a kill has cost before the newest start is not held against a stop right after it.
+    assert compare([tape(0), tape(1, 3)], again, 7, since=26) == Verdict(committed=16)
+    assert compare([tape(0, 3)], tape(), 7, since=8) == Verdict(committed=3, unsaved=4)
+
+
+def test_judge_knows_the_environments_of_every_process():
+    streams = [tape(0), tape(1), tape(0, process=1), tape(1, process=1)]
+    lines = [line for stream in streams for line in stream]
+    assert compare(streams, lines, 7, processes=2) == Verdict(committed=52)
+    assert compare(streams, lines, 7, processes=1).lost > 0
+    assert compare([streams[i] for i in (0, 2, 1, 3)], lines, 7, processes=2).lost > 0
+
+
+@pytest.mark.parametrize("reached", [0, 1])
+def test_judge_forgives_an_end_of_an_episode_only_where_its_simulator_was_killed(reached):
+    """The step that was under way may be on the tape and in no record."""
+    cut = tape()
+    del cut[8 - reached : 10]  # the second of three episodes, of five records
+    told = [line for line in tape() if line not in tape()[8:10]]
+    assert compare([cut], told, 7, cuts=True) == Verdict(committed=11 - reached)
+    assert compare([cut], told, 7).lost == 2 + reached
+    del cut[6]
+    assert compare([cut], told, 7, cuts=True).lost == 1, "what is missing within it is lost"
+    assert compare([cut], tape(), 7, cuts=True).lost > 1, "the tape knows more of the episode"
+
+
+def test_judge_forgives_an_episode_that_was_killed_before_its_reset():
+    stored = [*tape()[:5], *tape()[10:]]
+    assert compare([stored], stored, 7, cuts=True) == Verdict(committed=8)
 
 
 @pytest.mark.parametrize("gone", [0, 3, 4, 5, 7])
@@ -41,7 +72,8 @@ def test_judge_finds_a_lost_record(gone):
 
 
 def test_judge_finds_a_lost_episode():
-    assert compare([[*tape()[:5], *tape()[10:]]], tape(), 7) == Verdict(committed=8, lost=5)
+    found = compare([[*tape()[:5], *tape()[10:]]], tape(), 7)
+    assert found == Verdict(committed=8, lost=5, unsaved=4)
 
 
 def test_judge_finds_doubled_swapped_and_altered_records():
@@ -57,7 +89,7 @@ def test_judge_finds_doubled_swapped_and_altered_records():
 
 def test_judge_finds_steps_that_were_done_again_in_another_way():
     lines = [*tape(), tape()[3]._replace(action=99)]
-    assert compare([tape(0, 3)], lines, 7) == Verdict(committed=3, diverged=1)
+    assert compare([tape(0, 3)], lines, 7) == Verdict(committed=3, diverged=1, unsaved=9)
     assert compare([tape()], lines, 7) == Verdict(committed=13, diverged=1, unlike=1)
 
 
@@ -124,7 +156,32 @@ def test_killed_in_every_phase_it_resumes_and_ends_as_if_nothing_had_been(tmp_pa
     rows = [line.split() for line in out.splitlines()[-7:]]
     assert [row[0] for row in rows] == [*("filling", "compiling", "updating"),
         *("writing", "renaming", "deleting", "(finished)")]  # fmt: skip
-    assert all(row[1] == "1" and {*row[2:-1]} == {"0"} and row[-1] == "True" for row in rows)
+    assert [row[1] for row in rows] == 6 * ["kill"] + ["-"]
+    assert all(row[2] == "1" and {*row[3:-1]} == {"0"} and row[-1] == "True" for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("setup", "ends", "steps"),
+    [
+        ("workers", "group-stop,group-kill,kill", 200),
+        ("workers", "worker", 900),
+        ("two", "group-stop,kill,stop-all", 300),
+    ],
+)
+def test_whatever_is_killed_or_stopped_nothing_is_lost(tmp_path, capsys, setup, ends, steps):
+    options = [f"--setup={setup}", f"--ends={ends}", "--kills=6", f"--steps={steps}"]
+    assert main(["kill", *options, f"--folder={tmp_path}"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options", [["--ends=maim"], ["--ends=worker"], ["--ends=worker", "--setup=two"]]
+)
+def test_ends_that_cannot_be_are_refused(options, capsys):
+    with pytest.raises(SystemExit):
+        main(["kill", *options])
+    assert "--ends=" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow

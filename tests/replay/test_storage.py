@@ -35,6 +35,8 @@ def test_gather_returns_copies() -> None:
         assert values.flags.owndata
         assert not np.shares_memory(values, ring.columns[key])
         assert not np.shares_memory(values, again[key])
+    for key, values in ring.read(1, 3, 2).items():
+        assert not np.shares_memory(values, ring.columns[key])
 
 
 def test_ring_holds_raw_bytes_and_no_more() -> None:

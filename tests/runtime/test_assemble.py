@@ -12,7 +12,8 @@ from trained import StopAfter
 
 from dreamer_jax.errors import UserError
 from dreamer_jax.runtime import assemble
-from dreamer_jax.runtime.assemble import fitting_capacity
+from dreamer_jax.runtime.assemble import fitting_capacity, make_replay
+from dreamer_jax.runtime.environments import Environments, make_envs
 from dreamer_jax.runtime.run import run_training
 from dreamer_jax.types import Space
 
@@ -44,6 +45,19 @@ def test_fewer_steps_on_resume_cut_nothing_from_replay(tmp_path):
     training = make_training(tiny_run("testing:counting", options | {"steps": 900}), tmp_path)
     assert training.restore() and training.parts.replay.size > 900
     training.close()
+
+
+def test_every_seed_and_every_process_draws_windows_of_its_own():
+    """Nothing noticed processes that all drew the same windows of their own replays."""
+    config = tiny_run("testing:counting", {"env_workers": "inline"})
+
+    def drawn(seed: int, process: int) -> str:
+        config.seed = seed
+        with make_envs(config, 3, seed=0) as envs:
+            return str(make_replay(config, Environments(envs), LATENTS, process).state()["rng"])
+
+    assert len({drawn(seed, process) for seed in (0, 1) for process in (0, 1)}) == 4
+    assert drawn(1, 1) == drawn(1, 1)
 
 
 @pytest.mark.parametrize(

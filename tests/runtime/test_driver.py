@@ -50,10 +50,12 @@ class Tape:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.latents: list[Mapping[str, np.ndarray]] = []
 
     def __call__(self, records: Record, latents: Mapping[str, np.ndarray]) -> None:
         assert latents and all(len(value) == CONFIG.envs for value in latents.values())
         self.records.append(records)
+        self.latents.append(latents)
 
     def __getitem__(self, key: str) -> np.ndarray:
         return np.stack([record[key] for record in self.records])  # [steps, E, ...]
@@ -220,16 +222,19 @@ def run(driver: Driver, params: Any, steps: int) -> list[Any]:
 
 @pytest.mark.parametrize("steps", [1, 5, 8])
 def test_continues_from_its_state(compiled, params, steps):
+    """A carry that was lost showed in latents alone: an actor that is fresh does not read it."""
     make = lambda: VectorEnv(Reporting, CONFIG.envs, seed=7, workers="inline")
     with make() as envs, make() as others:
         one, two = Driver(envs, compiled, Tape()), Driver(others, compiled, Tape())
         run(one, params, steps)
         assert two.load_state(*one.state()) == []
         assert run(one, params, 11) == run(two, params, 11)
-        for mine, theirs in zip(one._insert.records[steps:], two._insert.records, strict=True):
-            assert {k: v.tobytes() for k, v in mine.items()} == {
-                k: v.tobytes() for k, v in theirs.items()
-            }
+        for kept in ("records", "latents"):
+            mine, theirs = (getattr(driver._insert, kept) for driver in (one, two))
+            for ours, others in zip(mine[steps:], theirs, strict=True):
+                assert {k: v.tobytes() for k, v in ours.items()} == {
+                    k: v.tobytes() for k, v in others.items()
+                }
         assert (one.calls, one.policy_steps) == (two.calls, two.policy_steps)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_run import shared_agent, tiny_run
+from tiny_run import make_training, shared_agent, tiny_run
 
 from dreamer_jax.config import find_size
-from dreamer_jax.device.compiled import Compiled
+from dreamer_jax.device.compiled import Compiled, name_arrays
 from dreamer_jax.envs.registry import make_env
 from dreamer_jax.envs.testing.counting import Counting
 from dreamer_jax.envs.vector.vector_env import VectorEnv
@@ -180,3 +180,32 @@ def test_failures_do_not_count_once_a_stop_was_asked_for(compiled, params, monke
     assert not when()
     stop.requested = True
     assert when()
+
+
+@pytest.mark.usefixtures("shared_programs")
+def test_a_run_evaluates_its_newest_agent_in_episodes_of_its_own(tmp_path, monkeypatch):
+    """Nothing noticed parameters of one update before, or episodes that it was trained on."""
+    training = make_training(tiny_run(TASK, {"evaluation.episodes": 2, "steps": 60}), tmp_path)
+    compiled, seen = training.parts.compiled, []
+    training.restore()
+    assert training.run(StopRequest()) and training.learner.grad_steps > 2
+    policy = compiled.policy
+
+    def spied(params: Any, carry: Any, obs: Any, *rest: Any, **options: Any) -> Any:
+        seen.append((params, {key: value.copy() for key, value in obs.items()}))
+        return policy(params, carry, obs, *rest, **options)
+
+    monkeypatch.setattr(compiled, "policy", spied)
+    assert training.evaluate(StopRequest()).complete
+    training.close()
+    ours, newest = (name_arrays(tree, "") for tree in (
+        seen[0][0], compiled.acting(training.learner.train_state)
+    ))  # fmt: skip
+    assert all(np.array_equal(ours[name], newest[name]) for name in newest)
+    behind = name_arrays(training.learner.acting, "")
+    assert not all(np.array_equal(behind[name], newest[name]) for name in newest)
+    records = training.parts.replay._records.columns
+    trained = {
+        records["obs/seed"][stream, 0].tobytes() for stream in range(len(records["is_first"]))
+    }
+    assert trained.isdisjoint(row.tobytes() for row in seen[0][1]["seed"])

@@ -199,6 +199,7 @@ def test_continues_from_its_state(compiled, replay, learner, in_flight):
     other = Learner(compiled, replay)
     other.load_state(arrays, host)
     assert (other.grad_steps, other.dropped) == (host["grad_steps"], host["dropped"])
+    assert same(other.state()[0], arrays)  # carry and acting parameters, too
     assert follow(other) == after
     assert same(name_arrays(other.train_state, ""), end)
     assert same(other.acting, learner.acting)

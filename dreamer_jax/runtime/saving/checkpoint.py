@@ -61,6 +61,8 @@ class Checkpointer:
             host states of the checkpoints that stay; deletes replay blocks that none of them names.
         warn: Receives one-line messages about skipped checkpoints, and about failed saves (in the
             saving thread).
+        keep_replaced: Whether a checkpoint that another one of its step has replaced stays until
+            the next save: the other processes of a run may not have replaced theirs yet.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Checkpointer:
         keep: int,
         collect_garbage: Callable[[list[Host]], None] | None = None,
         warn: Callable[[str], None] = _warn,
+        keep_replaced: bool = False,
     ) -> None:
         if keep < 1:
             raise UserError(f"checkpoints to keep is {keep}; keep at least 1")
@@ -77,6 +80,7 @@ class Checkpointer:
         self._keep = keep
         self._collect_garbage = collect_garbage
         self._warn = warn
+        self._keep_replaced = keep_replaced
         self._thread: threading.Thread | None = None
         self._leftovers_removed = False
 
@@ -173,9 +177,20 @@ class Checkpointer:
             if step not in (None, found):
                 continue
             try:
-                yield read_folder(folder, found, choose)
+                read = read_folder(folder, found, choose)
+                yield read._replace(replaced=folder.name.startswith("."))
             except Damaged as error:
                 self._warn(f"skipped checkpoint {folder}: {error}")
+
+    def return_to(self, found: Checkpoint) -> None:
+        """Undo the replacement of a checkpoint that the run goes on from; its replacement goes."""
+        if found.replaced:
+            final = self._directory / f"{found.step:012d}"
+            old = final.with_name(f".old-{final.name}")
+            if final.exists():
+                self._discard(final)
+            old.rename(final)
+            sync(self._directory)
 
     def _folders(self) -> list[tuple[int, Path]]:
         """Return the checkpoint folders, newest first; of one step, a replaced one comes last."""
@@ -237,19 +252,25 @@ class Checkpointer:
 
     def _prune(self, step: int) -> None:
         """Delete all checkpoints but that of `step` and the kept ones before; collect garbage."""
-        whole = [(found, path) for found, path in self._folders() if not path.name.startswith(".")]
+        folders = self._folders()
+        whole = [(found, path) for found, path in folders if not path.name.startswith(".")]
         kept = [path for found, path in whole if found <= step][: self._keep]
-        for found, path in self._folders():
+        if self._keep_replaced:
+            kept += [path for found, path in folders if found == step and path not in kept]
+        for found, path in folders:
             if path in kept:
                 continue
             if found > step:
                 self._warn(f"removed checkpoint {found}: the run went on from before it")
-            trash = path.with_name(f".trash-{path.name}")
-            path.rename(trash)  # a half-deleted folder must not look like a checkpoint
-            shutil.rmtree(trash, ignore_errors=True)
+            self._discard(path)
         if self._collect_garbage is not None:
             # `read_host` raises, and so nothing is deleted, if a kept state cannot be read.
             self._collect_garbage([read_host(path) for path in kept])
+
+    def _discard(self, path: Path) -> None:
+        trash = path.with_name(f".trash-{path.name}")
+        path.rename(trash)  # a half-deleted folder must not look like a checkpoint
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 def _chooser(expected: Table) -> Choose:

@@ -36,6 +36,7 @@ class Checkpoint(NamedTuple):
     arrays: dict[str, np.ndarray]
     host: Host
     step: int
+    replaced: bool = False  # by another one of its step
 
 
 class Damaged(Exception):

@@ -7,6 +7,7 @@ unless the code is a part of this package, or the caller says `trust` (docs/secu
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,14 @@ class Saved(NamedTuple):
     trust: bool  # whether code that the config names may run
 
     def make_envs(
-        self, number: int, *, seed: int, process: int, watched: bool, task: str = ""
+        self,
+        number: int,
+        *,
+        seed: int,
+        process: int,
+        watched: bool,
+        task: str = "",
+        warn: Callable[[str], None] = print,
     ) -> Envs:
         """Make environments of the task that the agent was trained on; see `make_envs`.
 
@@ -45,6 +53,8 @@ class Saved(NamedTuple):
             process: Stands for the index of a process in the seeds of episodes.
             watched: Whether `render` will be called.
             task: A task that the caller names, and thereby trusts; "": the task of the run.
+            warn: Receives one-line messages. No Python warnings: where those are errors, a close
+                that raises would cost what was done before it.
 
         Raises:
             UserError: If the task of the run names code, and the caller did not say `trust`.
@@ -56,7 +66,6 @@ class Saved(NamedTuple):
                 f"the run's task {config.task!r} would run code that its config.json names; "
                 f"repeat it (--task={config.task}), or {TRUST}"
             )
-        warn = lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2)
         return make_envs(config, number, seed=seed, process=process, watched=watched, warn=warn)
 
 

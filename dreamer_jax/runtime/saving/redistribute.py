@@ -69,9 +69,9 @@ def load_parts(
     found = _candidates(rundir, warn)
     saved = next(found, None)
     while True:
-        steps = exchange(saved[0].step + 1 if saved else 0)[:, 0]
-        if steps.min() < steps.max():  # some processes cannot read what others can
-            while saved and saved[0].step >= steps.min():
+        keys = [tuple(said) for said in exchange(*_key(saved)).tolist()]
+        if min(keys) < max(keys):  # some processes cannot read what others can
+            while saved and _key(saved) > min(keys):
                 saved = next(found, None)
         elif saved is None:
             return
@@ -80,13 +80,29 @@ def load_parts(
             saved = next(found, None)
 
 
+def _key(saved: list[Checkpoint] | None) -> tuple[int, int]:
+    """Return numbers that are greater for newer checkpoints; (0, 0) for none."""
+    return (saved[0].step + 1, _moment(saved[0])[0]) if saved else (0, 0)
+
+
+def _moment(part: Checkpoint) -> tuple[int, int]:
+    """Return what is the same of all parts of a checkpoint, beside the updates: steps, processes.
+
+    A checkpoint that is saved between two updates replaces the one before it. If a kill comes
+    meanwhile, one process has the new one and another process still has the old one.
+    """
+    steps = part.host.get("counters", {}).get("policy_steps", 0)
+    return steps, part.host.get("processes", 1)
+
+
 def _candidates(rundir: RunDir, warn: Callable[[str], None]) -> Iterator[list[Checkpoint]]:
     """Yield, newest first, the checkpoints of the run that this process finds whole."""
     for first in Checkpointer(rundir.checkpoints, keep=1, warn=warn).candidates():
         saved = [first]
         for process in range(1, first.host.get("processes", 1)):
             folder = rundir.part(process).checkpoints
-            other = next(Checkpointer(folder, keep=1, warn=warn).candidates(first.step), None)
+            parts = Checkpointer(folder, keep=1, warn=warn).candidates(first.step)
+            other = next((part for part in parts if _moment(part) == _moment(first)), None)
             if other is None:
                 warn(f"skipped checkpoint {first.step}: the part of process {process} is missing")
                 break

@@ -52,7 +52,8 @@ def test_load_returns_what_was_saved(make, messages):
         13, _arrays(1.5), host, before_commit=lambda: {"blocks": ["a"], "seen": np.arange(3)}
     )
     saver.wait()
-    arrays, loaded, step = make().load()
+    arrays, loaded, step, replaced = make().load()
+    assert not replaced
     assert step == 13
     assert arrays["params/actor/kernel"].tolist() == np.full((3, 5), 1.5).tolist()
     assert arrays["latent/deter"].dtype == ml_dtypes.bfloat16

@@ -128,7 +128,7 @@ def test_count_of_skips_is_resumed(training):
 def damage(root: Path) -> int:
     """Put an infinity into the newest checkpoint; return its step."""
     checkpoints = Checkpointer(root / "checkpoints", keep=2)
-    arrays, host, step = checkpoints.load()
+    arrays, host, step, _ = checkpoints.load()
     arrays["state/params/decoder/mlp/layer0/dense/kernel"][0, 0] = np.inf
     replay = host.pop("replay")
     checkpoints.save(step, arrays, host, lambda: replay)

@@ -248,12 +248,15 @@ def rewrite(root: Path, dotted: str, value: Any) -> None:
 NAMING = {
     "source": ["hostile:make"],
     "log.outputs": ["hostile:make", "tensorboard, hostile:make"],
+    "agent.encoder": ["hostile:make"],
     "agent.dynamics": ["hostile:make"],
     "agent.objectives": [{"decoder": "hostile:make"}, {"decoder": "", "mine": "hostile:make"}],
     "agent.heads": [{"reward": "hostile:make", "cont": "bernoulli"}],
     "agent.behaviors": [{"main": "hostile:make"}, {"main": "actor_critic", "z": "hostile:make"}],
     "agent.actor_loss": ["hostile:make"],
+    "agent.critic": ["hostile:make"],
     "agent.phases": ["hostile:make"],
+    "agent.optimizer": ["hostile:make"],
 }
 NEVER_BUILT = ("source", "log.outputs")  # a loaded agent needs neither
 

@@ -161,3 +161,65 @@ def test_environments_on_the_device_are_dealt_with_all_that_they_are():
         each.step(params)
     with pytest.raises(UserError, match="lacks environments 3 to 5"):
         deal_source(parts, driver(3, 1), 1, 3)
+
+
+class Moments:
+    """Parts of checkpoints of one step, told apart by the policy steps of their moment."""
+
+    def __init__(self, root: Path, processes: int = COUNT) -> None:
+        self.rundir, self._processes = RunDir(root), processes
+        self._savers = [
+            Checkpointer(self.rundir.part(i).checkpoints, 2, keep_replaced=processes > 1)
+            for i in range(processes)
+        ]
+
+    def save(self, process: int, step: int, policy_steps: int) -> None:
+        host = {"processes": self._processes, "counters": {"policy_steps": policy_steps}}
+        self._savers[process].save(step, {"x": np.arange(process + 2)}, host)
+        self._savers[process].wait()
+
+    def save_all(self, step: int, policy_steps: int) -> None:
+        for process in range(self._processes):
+            self.save(process, step, policy_steps)
+
+    def load(self) -> list[tuple[int, int]]:
+        """Return moments of the newest whole checkpoint's parts, and continue from these."""
+        found = next(load_parts(self.rundir, lambda *said: np.array([said]), lambda _: None))
+        for saver, part in zip(self._savers, found, strict=True):
+            saver.return_to(part)
+        assert [len(part.arrays["x"]) for part in found] == [2, 3]
+        return [(part.step, part.host["counters"]["policy_steps"]) for part in found]
+
+
+@pytest.mark.parametrize("late", range(COUNT))
+def test_parts_of_one_step_but_of_two_moments_are_no_checkpoint(late, tmp_path):
+    """A kill came when one process had replaced its checkpoint of a step and the other had not.
+
+    The processes went on from different vector steps, and stayed so to the end.
+    """
+    moments = Moments(tmp_path)
+    moments.save_all(0, 10)
+    for _ in range(3):  # killed, continued, killed at the same place
+        moments.save(1 - late, 0, 14)
+        assert moments.load() == 2 * [(0, 10)]
+    moments.save_all(0, 14)
+    assert moments.load() == 2 * [(0, 14)]
+    moments.save(1 - late, 1, 18)
+    assert moments.load() == 2 * [(0, 14)]
+    moments.save_all(1, 18)
+    moments.save_all(2, 22)
+    assert moments.load() == 2 * [(2, 22)]
+    for process in range(COUNT):
+        folder = RunDir(tmp_path).part(process).checkpoints
+        assert sorted(path.name for path in folder.iterdir()) == [f"{1:012d}", f"{2:012d}"]
+
+
+def test_parts_of_another_number_of_processes_are_no_checkpoint(tmp_path):
+    """A stop right after the start saves at the counters of the checkpoint that was continued."""
+    Moments(tmp_path, 4).save_all(3, 10)
+    moments = Moments(tmp_path, 2)
+    moments.save(0, 3, 10)
+    found = next(load_parts(RunDir(tmp_path), lambda *said: np.array([said]), lambda _: None))
+    assert [part.host["processes"] for part in found] == 4 * [4]
+    moments.save(1, 3, 10)
+    assert moments.load() == 2 * [(3, 10)]

@@ -1,0 +1,121 @@
+"""Losses of actor and critic, and which gradients they must not send."""
+
+from experiments.mutate.plant import Mutant
+
+_EQUATIONS, _BY_HAND = "dreamer_jax/behavior/equations.py", ("tests/behavior/test_equations.py",)
+_FILE, _TESTS = "dreamer_jax/behavior/actor_critic.py", ("tests/behavior/test_actor_critic.py",)
+
+MUTANTS = (
+    Mutant(
+        "actor_unweighted",
+        _EQUATIONS,
+        "return sg(targets.weight) * -(gain",
+        "return -(gain",
+        "imagined states behind an end do not count",
+        _BY_HAND,
+    ),
+    Mutant(
+        "actor_improves_its_weight",
+        _EQUATIONS,
+        "return sg(targets.weight) * -(gain",
+        "return targets.weight * -(gain",
+        "the weight of a state is not what the actor improves",
+        _BY_HAND,
+    ),
+    Mutant(
+        "entropy_punished",
+        _EQUATIONS,
+        "-(gain + entropy_scale * policy.total_entropy())",
+        "-(gain - entropy_scale * policy.total_entropy())",
+        "entropy is a bonus",
+        _BY_HAND,
+    ),
+    Mutant(
+        "advantage_has_gradient",
+        _EQUATIONS,
+        "* sg(targets.advantage))",
+        "* targets.advantage)",
+        "the score function is the only way to the actor",
+        _BY_HAND,
+    ),
+    Mutant(
+        "reinforce_without_sign",
+        _EQUATIONS,
+        "return -(policy.total_log_prob(sg(targets.action))",
+        "return (policy.total_log_prob(sg(targets.action))",
+        "actions of positive advantage become likelier",
+        _BY_HAND,
+    ),
+    Mutant(
+        "critic_unweighted",
+        _EQUATIONS,
+        "return targets.weight * loss",
+        "return loss",
+        "imagined states behind an end do not count",
+        _BY_HAND,
+    ),
+    Mutant(
+        "critic_moves_its_targets",
+        _EQUATIONS,
+        "    targets = sg(targets)\n",
+        "",
+        "the targets of the critic have no gradient",
+        _BY_HAND,
+    ),
+    Mutant(
+        "replay_critic_learns_across_ends",
+        _FILE,
+        "return going * (value.loss(returns)",
+        "return (value.loss(returns)",
+        "the record after an end belongs to another episode",
+        _TESTS,
+    ),
+    Mutant(
+        "slow_critic_is_trained",
+        _FILE,
+        "slow_value = sg(self.critic(slow, feat[:, :-1]).mean())",
+        "slow_value = self.critic(slow, feat[:, :-1]).mean()",
+        "the slow critic moves by averaging alone",
+        _TESTS,
+    ),
+    Mutant(
+        "slow_critic_copies_at_once",
+        _FILE,
+        'optax.incremental_update(params["critic"], aux.slow_critic, self.slow_rate)',
+        'optax.incremental_update(aux.slow_critic, params["critic"], self.slow_rate)',
+        "the slow critic is slow",
+        _TESTS,
+    ),
+    Mutant(
+        "replay_bootstraps_at_the_end_of_the_rollout",
+        _FILE,
+        "boot = returns[0].reshape(batch.reward.shape)",
+        "boot = returns[-1].reshape(batch.reward.shape)",
+        "a replayed step is bootstrapped by the return imagined from it",
+        ("tests/parity/test_parity.py",),
+    ),
+    Mutant(
+        "rollout_trains_the_world_model",
+        _FILE,
+        'used = sg({name: params[name] for name in ("dynamics", "actor")})',
+        'used = {name: params[name] for name in ("dynamics", "actor")}',
+        "imagination leaves the world model as it is",
+        ("tests/behavior/test_attached.py", "tests/behavior/test_gradients.py"),
+    ),
+    Mutant(
+        "imagination_starts_attached",
+        _FILE,
+        "start = sg(merge_leading(latent))",
+        "start = merge_leading(latent)",
+        "an attached actor changes nobody else's gradient",
+        ("tests/behavior/test_attached.py", "tests/behavior/test_gradients.py"),
+    ),
+    Mutant(
+        "heads_judged_with_gradient",
+        _FILE,
+        'judges = sg({**params, "slow_critic": aux.slow_critic})',
+        'judges = {**params, "slow_critic": aux.slow_critic}',
+        "imagined returns train no head",
+        ("tests/behavior/test_attached.py", "tests/behavior/test_gradients.py"),
+    ),
+)
